@@ -1,0 +1,1 @@
+"""Forecasting with exogenous variables."""
