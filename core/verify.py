@@ -6,9 +6,9 @@ names and shapes); its tensors are `input/*`, `output/*`, `grad_input/*`, `grad/
 `grad_dot/*` and `grad_norm/*` (large ones).  Weights are not stored: `seeded` makes each from seed, name and shape.
 
 The loss behind the gradients is the sum over outputs of <output, probe>, the probe being `normal(seed,
-"output/" + name)`.  Accepted: ||ours - theirs|| <= tol ||theirs|| for outputs (tol itself for an all-zero one); for gradients 3e-6 G is added,
-G the largest gradient norm in the file, because some gradients are zero in exact arithmetic and what a file holds
-of them is rounding noise; `grad_dot` is measured against `grad_norm`.
+"output/" + name)`.  Accepted: ||ours - theirs|| <= tol ||theirs|| for outputs (tol itself for an
+all-zero one); for gradients 3e-6 G is added, G the largest gradient norm in the file, because some gradients are
+zero in exact arithmetic and what a file holds of them is rounding noise; `grad_dot` is measured against `grad_norm`.
 
 The official tensors become leaves, a `core.checkpoint.Mapping` turns them into our parameters, our module runs on
 those through `torch.func.functional_call`, and gradients come back under the official names.
@@ -92,6 +92,17 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Run:
+    """The module on the mapped weights; `call` may ask `module` what it was built for."""
+
+    module: nn.Module
+    weights: dict[str, Tensor]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return torch.func.functional_call(self.module, self.weights, args, kwargs)
+
+
+@dataclass(frozen=True)
 class Result:
     """One compared tensor: its error as a share of what is allowed (1 is the limit), and the error itself."""
 
@@ -162,8 +173,7 @@ def verify(path: str | Path, golden: Golden, dtype: torch.dtype = torch.float64)
         # A clone, because batch norm writes its statistics into what it is given.
         weights = {k: v.clone() for k, v in weights.items()}
 
-        def run(*args, **kwargs):
-            return torch.func.functional_call(module, weights, args, kwargs)
+        run: Callable = Run(module, weights)
     else:
         run = module
     inputs = {}
