@@ -1,0 +1,7 @@
+"""Maths without parameters, one family a file; the readable `*_reference` stands beside the fast form.
+
+attend   softmax attention: dense, cross, biased, masked, causal
+groups   softmax attention inside the groups of a partition, ragged segments among them
+linear   linear attention: whole, causal in chunks, per segment
+merge    one softmax over several key sets; merging partial results
+"""

@@ -1,0 +1,164 @@
+"""A plan: groups of queries and keys that meet, sorted into buckets of one shape; the index form.
+
+Published partitions (windows, stripes, axes, dilated grids, overlapping windows, ragged windows) differ only in which
+query tokens meet which key tokens, so a plan answers for a pair of layouts. A bucket holds G groups of n query slots
+and m key slots. A regular grid has one bucket, or one for each shape that partial groups at the borders take, so
+nothing is padded there; ragged sets have a few buckets by size with empty slots.
+
+`IndexPlan` gathers by index and is the reference; `core.partitions.boxes.BoxPlan` does the same by views.
+"""
+
+__all__ = ["Bucket", "IndexPlan", "Pairs", "Plan"]
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Pairs:
+    """Coordinates of the queries and keys of a bucket, in both systems a position may read.
+
+    Attributes:
+        queries: (G or 1, n, D) local coordinates, in the partition's own unit.
+        keys: (G or 1, m, D) likewise, with the same origin.
+        map_queries: (G or 1, n, D) coordinates on the whole map, in the query grid's frame.
+        map_keys: (G or 1, m, D) likewise.
+        extent: size of the query map, or None for ragged sets.
+    """
+
+    def __init__(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        map_queries: Tensor,
+        map_keys: Tensor,
+        extent: tuple[int, ...] | None = None,
+    ) -> None:
+        self.queries = queries
+        self.keys = keys
+        self.map_queries = map_queries
+        self.map_keys = map_keys
+        self.extent = extent
+        self._derived: dict[Hashable, Tensor] = {}
+
+    def derived(self, key: Hashable, make: Callable[["Pairs"], Tensor]) -> Tensor:
+        """What a position computes from coordinates alone (row numbers of a table, say), kept with the plan.
+
+        Args:
+            key: what the result depends on besides the coordinates.
+            make: computes it; called once a key, outside inference mode so that training may use the result.
+        """
+        if key not in self._derived:
+            with torch.inference_mode(False), torch.no_grad():
+                self._derived[key] = make(self)
+        return self._derived[key]
+
+
+class Bucket(NamedTuple):
+    """Groups of one shape.
+
+    Attributes:
+        pairs: coordinates of the slots.
+        allowed: (G, n or 1, m) boolean, False where a key slot is empty or may not be seen; None = all may.
+        shape: grid shape of the n query slots; None where they are a set without order.
+    """
+
+    pairs: Pairs
+    allowed: Tensor | None
+    shape: tuple[int, ...] | None
+
+
+class Plan(Protocol):
+    """What both forms of a plan can do. `rest` stands for any further axes (heads, width)."""
+
+    @property
+    def buckets(self) -> Sequence[Bucket]:
+        """One entry a group shape, in the order of `split_queries`."""
+
+    def split_queries(self, x: Tensor) -> list[Tensor]:
+        """(B, *query grid, *rest) -> one (B, G, n, *rest) a bucket; empty slots are 0."""
+
+    def split_keys(self, x: Tensor) -> list[Tensor]:
+        """(B, *key grid, *rest) -> one (B, G, m, *rest) a bucket; empty slots are 0 (False)."""
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Inverse of `split_queries`; the mean where a token sits in several groups, 0 where in none."""
+
+
+class IndexPlan:
+    """A plan held as token numbers.
+
+    Args:
+        query_grid: sizes of the query map.
+        key_grid: sizes of the key map.
+        queries: one (G, n) int64 tensor a bucket: raster numbers of tokens, -1 marks an empty slot.
+        keys: one (G, m) a bucket, likewise.
+        buckets: coordinates, allowed pairs and shapes.
+        once: whether every query token sits in exactly one group (then joining is a plain gather).
+    """
+
+    def __init__(
+        self,
+        query_grid: tuple[int, ...],
+        key_grid: tuple[int, ...],
+        queries: Sequence[Tensor],
+        keys: Sequence[Tensor],
+        buckets: Sequence[Bucket],
+        once: bool = True,
+    ) -> None:
+        self.query_grid = query_grid
+        self.key_grid = key_grid
+        self.queries = list(queries)
+        self.keys = list(keys)
+        self._buckets = list(buckets)
+        self._holes = [[bool((i < 0).any()) for i in side] for side in (self.queries, self.keys)]
+        self._places = torch.cat([i.flatten() for i in self.queries])
+        self._once = once
+        if once:
+            # Slot of each token: slots sorted by token number, the empty ones (-1) in front.
+            self._inverse = self._places.argsort(stable=True)[(len(self._places) - _count(query_grid)) :]
+
+    @property
+    def buckets(self) -> Sequence[Bucket]:
+        return self._buckets
+
+    def split_queries(self, x: Tensor) -> list[Tensor]:
+        return _split(x, len(self.query_grid), self.queries, self._holes[0])
+
+    def split_keys(self, x: Tensor) -> list[Tensor]:
+        return _split(x, len(self.key_grid), self.keys, self._holes[1])
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        y = torch.cat([p.flatten(1, 2) for p in parts], dim=1)
+        if self._once:
+            y = y.index_select(1, self._inverse)
+        else:
+            real = self._places >= 0
+            places = self._places.clamp(min=0)
+            weight = real.to(y.dtype)
+            visits = weight.new_zeros(_count(self.query_grid)).index_add(0, places, weight)
+            weight = (weight / visits.clamp(min=1)[places]).view(1, -1, *(1,) * (y.ndim - 2))
+            y = y.new_zeros(len(y), len(visits), *y.shape[2:]).index_add(1, places, y * weight)
+        return y.unflatten(1, self.query_grid)
+
+
+def _split(x: Tensor, rank: int, index: Sequence[Tensor], holes: Sequence[bool]) -> list[Tensor]:
+    x = x.flatten(1, rank)
+    parts = []
+    for places, empty in zip(index, holes, strict=True):
+        part = x.index_select(1, places.flatten().clamp(min=0)).unflatten(1, places.shape)
+        if empty:
+            # Not only unused: what stands in for an empty slot may be NaN, and 0 * NaN is NaN.
+            hole = (places < 0).view(1, *places.shape, *(1,) * (part.ndim - 3))
+            part = part.masked_fill(hole, 0)
+        parts.append(part)
+    return parts
+
+
+def _count(grid: Sequence[int]) -> int:
+    count = 1
+    for length in grid:
+        count *= length
+    return count

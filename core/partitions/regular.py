@@ -1,0 +1,374 @@
+"""Partitions of regular grids.
+
+    Whole                     all with all (also two different grids)
+    Windows(window, shift)    consecutive boxes; Swin, DaViT, HAT; stripes with None for a whole axis (CSWin)
+    Overlapping(window, ...)  windows whose keys reach further than their queries; HAT, block-local sequences
+    Axis(axis)                rows or columns; axial attention, RMT, STTN
+    Strided(window, interval) dilated windows inside super-cells; CrossFormer's long-distance attention
+    Spread(slots)             slots spread evenly over the whole axis; MaxViT's grid
+    Chunks(size)              runs of the raster order; SReT, block-local sequences
+
+Decided: a size that does not divide gives smaller groups at the borders, never padding, which is exact and wastes
+nothing. Shifted windows are windows that start at the shift, which are the groups that a roll with a region mask
+gives. An axis not longer than its window is one window without shift.
+"""
+
+__all__ = ["Axis", "Chunks", "Overlapping", "Partition", "Spread", "Strided", "Whole", "Windows"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from core.layout import coordinates
+from core.partitions.boxes import BoxPlan, Cut
+from core.partitions.plan import Bucket, IndexPlan, Pairs, Plan
+
+
+class AxisGroup(NamedTuple):
+    """One group on one axis: numbers of its queries and keys, and their local coordinates."""
+
+    queries: Sequence[int]
+    keys: Sequence[int]
+    query_places: tuple[float, ...]
+    key_places: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Base of the regular partitions: a plan is the product of what happens on each axis."""
+
+    def plan(
+        self,
+        query_grid: tuple[int, ...],
+        key_grid: tuple[int, ...] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Plan:
+        """The plan for queries on one grid and keys on another (default: the same), cached.
+
+        Raises:
+            ValueError: where the partition does not fit the grids' rank or cannot pair different grids.
+        """
+        key_grid = query_grid if key_grid is None else key_grid
+        return _cached(self, tuple(query_grid), tuple(key_grid), torch.device("cpu" if device is None else device))
+
+    def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
+        """The groups on one axis with `queries` and `keys` tokens. Default: those of `cuts`, for equal lengths."""
+        if queries != keys:
+            raise ValueError(
+                f"{type(self).__name__}: {queries} queries and {keys} keys on axis {axis}; "
+                "this partition pairs a grid with itself only, use Whole or Windows for two grids"
+            )
+        cuts = self.cuts(axis, queries)
+        if cuts is None:
+            raise NotImplementedError(f"{type(self).__name__} defines neither groups nor cuts")
+        return [_own(range(s, e, i)) for s, e, i in _strides(cuts)]
+
+    def cuts(self, axis: int, length: int) -> list[Cut] | None:
+        """The same for one grid as cuts that views can follow, or None where the size is irregular."""
+        return None
+
+    def check(self, rank: int) -> None:
+        """Raises ValueError where the partition does not fit grids of this rank."""
+
+    def fitted(self, rank: int) -> "Partition":
+        """The partition to use on grids of this rank."""
+        self.check(rank)
+        return self
+
+    def build(self, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> Plan:
+        """A fresh plan: by views where every axis allows it, by index otherwise."""
+        if len(query_grid) != len(key_grid):
+            raise ValueError(
+                f"{type(self).__name__}: query grid {query_grid} and key grid {key_grid} differ in rank; "
+                "only Whole pairs grids of different rank"
+            )
+        if query_grid == key_grid:
+            rows = [self.cuts(axis, length) for axis, length in enumerate(query_grid)]
+            whole = [row for row in rows if row is not None]
+            if len(whole) == len(rows):
+                return BoxPlan(query_grid, whole, device=device)
+        return self.build_index(query_grid, key_grid, device)
+
+    def build_index(self, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> IndexPlan:
+        """The plan by index, from `groups` alone."""
+        sizes = zip(query_grid, key_grid, strict=True)
+        return _product([self.groups(axis, q, k) for axis, (q, k) in enumerate(sizes)], query_grid, key_grid, device)
+
+
+@dataclass(frozen=True)
+class Whole(Partition):
+    """One group of all tokens; the two grids may differ in size and rank."""
+
+    def cuts(self, axis: int, length: int) -> list[Cut]:
+        return [Cut(0, 1, length, 1)]
+
+    def build(self, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> Plan:
+        if query_grid == key_grid:
+            return super().build(query_grid, key_grid, device)
+        # Equal ranks share the query grid's frame; of different ranks, each has its own.
+        frame = query_grid if len(query_grid) == len(key_grid) else None
+        own = coordinates(query_grid, device=device).flatten(0, -2)[None]
+        other = coordinates(key_grid, frame=frame, device=device).flatten(0, -2)[None]
+        queries = torch.arange(own.shape[1], device=device)[None]
+        keys = torch.arange(other.shape[1], device=device)[None]
+        bucket = Bucket(Pairs(own, other, own, other, query_grid), None, query_grid)
+        return IndexPlan(query_grid, key_grid, [queries], [keys], [bucket])
+
+
+@dataclass(frozen=True)
+class Windows(Partition):
+    """Consecutive windows.
+
+    With another key grid a key belongs to the window its centre falls into, in the query grid's frame.
+
+    Args:
+        window: window size an axis; None = the whole axis (stripes).
+        shift: where the first full window starts, an axis; 0 by default. The tokens before it form a window.
+        shift_single: shift also an axis that fits into one window, as Swin's dense-prediction code does.
+    """
+
+    window: tuple[int | None, ...]
+    shift: tuple[int, ...] = ()
+    shift_single: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shift and len(self.shift) != len(self.window):
+            raise ValueError(f"Windows: shift {self.shift} for window {self.window}; give one number an axis")
+        for size, shift in zip(self.window, self.shift or (0,) * len(self.window), strict=True):
+            if shift < 0 or (size is not None and (size < 1 or shift >= size)):
+                raise ValueError(
+                    f"Windows: window {self.window} with shift {self.shift}; give windows >= 1 and 0 <= shift < window"
+                )
+
+    def check(self, rank: int) -> None:
+        if len(self.window) != rank:
+            raise ValueError(
+                f"Windows: window {self.window} for a grid of rank {rank}; give one window size a grid axis"
+            )
+
+    def cuts(self, axis: int, length: int) -> list[Cut]:
+        return [Cut(a, (b - a) // size, size, 1) for a, b, size in self._runs(axis, length)]
+
+    def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
+        places = (np.arange(keys) + 0.5) * (queries / keys) - 0.5 if keys != queries else np.arange(keys)
+        groups = []
+        for a, b, size in self._runs(axis, queries):
+            for start in range(a, b, size):
+                # Half-open in pixel borders, so that every key has exactly one window.
+                inside = np.flatnonzero((places >= start - 0.5) & (places < start + size - 0.5))
+                own = range(start, start + size)
+                groups.append(AxisGroup(own, inside.tolist(), _from(own, start), _from(places[inside], start)))
+        return groups
+
+    def _runs(self, axis: int, length: int) -> list[tuple[int, int, int]]:
+        """(start, end, size) of the head, the full windows and the tail, as far as they exist."""
+        window = self.window[axis] or length
+        shift = self.shift[axis] if self.shift else 0
+        if length <= window and not self.shift_single:
+            shift = 0
+        head = min(shift, length)
+        body = head + (length - head) // window * window
+        runs = [(0, head, head), (head, body, window), (body, length, length - body)]
+        return [run for run in runs if run[1] > run[0]]
+
+
+@dataclass(frozen=True)
+class Overlapping(Partition):
+    """Windows whose queries lie side by side while their keys reach over the borders, cut off at the map's edge.
+
+    Args:
+        window: query window an axis.
+        before: how many tokens earlier the keys start, an axis.
+        after: how many tokens later they end, an axis.
+    """
+
+    window: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def check(self, rank: int) -> None:
+        if not len(self.window) == len(self.before) == len(self.after) == rank:
+            raise ValueError(
+                f"Overlapping: window {self.window}, before {self.before}, after {self.after} for a grid of rank "
+                f"{rank}; give one number a grid axis"
+            )
+
+    def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
+        if queries != keys:
+            return super().groups(axis, queries, keys)
+        groups = []
+        for start in range(0, queries, self.window[axis]):
+            own = range(start, min(start + self.window[axis], queries))
+            seen = range(max(start - self.before[axis], 0), min(own.stop + self.after[axis], queries))
+            groups.append(AxisGroup(own, seen, _from(own, start), _from(seen, start)))
+        return groups
+
+
+@dataclass(frozen=True)
+class Axis(Partition):
+    """Attention along one axis, every other axis apart.
+
+    Args:
+        axis: number of the grid axis, from the front or, negative, from the back.
+    """
+
+    axis: int
+
+    def check(self, rank: int) -> None:
+        if not -rank <= self.axis < rank:
+            raise ValueError(f"Axis: axis {self.axis} for a grid of rank {rank}; give one from {-rank} to {rank - 1}")
+
+    def fitted(self, rank: int) -> "Axis":
+        self.check(rank)
+        return self if self.axis >= 0 else Axis(self.axis + rank)
+
+    def cuts(self, axis: int, length: int) -> list[Cut]:
+        return [Cut(0, 1, length, 1) if axis == self.axis else Cut(0, length, 1, 1)]
+
+
+@dataclass(frozen=True)
+class Strided(Partition):
+    """Windows of `window` tokens an axis that lie `interval` apart, inside super-cells of window * interval.
+
+    Local coordinates count in intervals.
+    """
+
+    window: tuple[int, ...]
+    interval: tuple[int, ...]
+
+    def check(self, rank: int) -> None:
+        if not len(self.window) == len(self.interval) == rank:
+            raise ValueError(
+                f"Strided: window {self.window}, interval {self.interval} for a grid of rank {rank}; "
+                "give one number a grid axis"
+            )
+
+    def cuts(self, axis: int, length: int) -> list[Cut] | None:
+        window, interval = self.window[axis], self.interval[axis]
+        cell = window * interval
+        return None if length % cell else [Cut(0, length // cell, window, interval)]
+
+    def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
+        if queries != keys:
+            return super().groups(axis, queries, keys)
+        return _strided(queries, self.window[axis], self.interval[axis])
+
+
+@dataclass(frozen=True)
+class Spread(Partition):
+    """`slots` tokens a group and axis, spread over the whole map: interval ceil(length / slots).
+
+    The interval depends on the extent of the map, so no mixer on it is independent of padding.
+    """
+
+    slots: tuple[int, ...]
+
+    def check(self, rank: int) -> None:
+        if len(self.slots) != rank:
+            raise ValueError(f"Spread: slots {self.slots} for a grid of rank {rank}; give one number a grid axis")
+
+    def cuts(self, axis: int, length: int) -> list[Cut] | None:
+        slots = self.slots[axis]
+        return None if length % slots else [Cut(0, 1, slots, length // slots)]
+
+    def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
+        if queries != keys:
+            return super().groups(axis, queries, keys)
+        return _strided(queries, self.slots[axis], -(-queries // self.slots[axis]))
+
+
+@dataclass(frozen=True)
+class Chunks(Partition):
+    """Runs of `size` tokens of the raster order, on a grid of any rank; the last may be shorter."""
+
+    size: int
+
+    def build(self, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> Plan:
+        if query_grid != key_grid:
+            raise ValueError(f"Chunks: query grid {query_grid} and key grid {key_grid} differ; use Whole or Windows")
+        count = int(np.prod(query_grid))
+        return BoxPlan(query_grid, [Windows((self.size,)).cuts(0, count)], raster=True, device=device)
+
+
+@lru_cache(maxsize=256)
+def _cached(partition: Partition, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> Plan:
+    # A plan first asked for in inference mode must serve training as well.
+    with torch.inference_mode(False), torch.no_grad():
+        return partition.fitted(len(query_grid)).build(query_grid, key_grid, device)
+
+
+def _product(
+    axes: Sequence[Sequence[AxisGroup]], query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device
+) -> IndexPlan:
+    """Groups of the map = products of groups of the axes; one bucket for each combination of shapes."""
+    kinds: list[list[list[AxisGroup]]] = []
+    for groups in axes:
+        alike: dict[tuple, list[AxisGroup]] = {}
+        for group in groups:
+            if len(group.queries):
+                alike.setdefault((group.query_places, group.key_places), []).append(group)
+        kinds.append(list(alike.values()))
+    map_q = coordinates(query_grid, device=device).flatten(0, -2)
+    map_k = coordinates(key_grid, frame=query_grid, device=device).flatten(0, -2)
+    queries, keys, buckets = [], [], []
+    for combination in product(*kinds):
+        q = _numbers([[g.queries for g in groups] for groups in combination], query_grid).to(device)
+        k = _numbers([[g.keys for g in groups] for groups in combination], key_grid).to(device)
+        local_q = _mesh([groups[0].query_places for groups in combination]).to(device)
+        local_k = _mesh([groups[0].key_places for groups in combination]).to(device)
+        queries.append(q)
+        keys.append(k)
+        shape = tuple(len(groups[0].queries) for groups in combination)
+        buckets.append(Bucket(Pairs(local_q, local_k, map_q[q], map_k[k], query_grid), None, shape))
+    return IndexPlan(query_grid, key_grid, queries, keys, buckets)
+
+
+def _numbers(axes: Sequence[Sequence[Sequence[int]]], grid: tuple[int, ...]) -> torch.Tensor:
+    """Raster numbers (G, n) of the product of groups; each axis gives its groups' tokens."""
+    rank = len(axes)
+    total = np.zeros((1,) * (2 * rank), dtype=np.int64)
+    stride = 1
+    for axis in range(rank - 1, -1, -1):
+        tokens = np.array([list(group) for group in axes[axis]], dtype=np.int64).reshape(len(axes[axis]), -1)
+        shape = [1] * (2 * rank)
+        shape[axis], shape[rank + axis] = tokens.shape
+        total = total + stride * tokens.reshape(shape)
+        stride *= grid[axis]
+    groups = int(np.prod(total.shape[:rank]))
+    return torch.from_numpy(np.ascontiguousarray(total.reshape(groups, int(np.prod(total.shape[rank:])))))
+
+
+def _mesh(places: Sequence[Sequence[float]]) -> torch.Tensor:
+    """(1, n, D) coordinates of the product of the axes' places."""
+    axes = [torch.tensor(p, dtype=torch.float32) for p in places]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)[None]
+
+
+def _strided(length: int, window: int, interval: int) -> list[AxisGroup]:
+    cell = window * interval
+    starts = [s + r for s in range(0, length, cell) for r in range(min(interval, length - s))]
+    return [_own(range(s, min(s - s % cell + cell, length), interval)) for s in starts]
+
+
+def _strides(cuts: Sequence[Cut]) -> list[tuple[int, int, int]]:
+    """(start, end, step) of every group of a row of cuts."""
+    rows = []
+    for cut in cuts:
+        for outer in range(cut.outer):
+            first = cut.start + outer * cut.size * cut.inner
+            rows += [(first + i, first + cut.size * cut.inner, cut.inner) for i in range(cut.inner)]
+    return rows
+
+
+def _own(tokens: range) -> AxisGroup:
+    places = tuple(float(i) for i in range(len(tokens)))
+    return AxisGroup(tokens, tokens, places, places)
+
+
+def _from(places: Sequence[float] | np.ndarray, start: int) -> tuple[float, ...]:
+    return tuple(float(p - start) for p in places)
