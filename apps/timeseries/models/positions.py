@@ -20,7 +20,7 @@ __all__ = [
 import torch
 from torch import Tensor, nn
 
-from core.positions import sinusoid
+from core.positions.sinusoid import sinusoid
 
 
 def small_uniform(length: int, dim: int) -> Tensor:
