@@ -27,7 +27,6 @@ from core.verify import Facts, Golden, read, verify
 def tables() -> Iterator[dict[str, dict[str, Golden]]]:
     """The tables of the core and of every app that is installed, one by one so that a search imports no more."""
     import apps
-
     import core
 
     for package in (core, apps):

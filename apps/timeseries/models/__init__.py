@@ -12,3 +12,8 @@ absent from its constructor and its `forward`:
 
 and give `(B, H, K)` for a point head, `(B, H, K, A)` for others (`apps.timeseries.heads`).
 """
+
+__all__ = ["DLinear", "TimeXer"]
+
+from apps.timeseries.models.dlinear import DLinear
+from apps.timeseries.models.timexer import TimeXer

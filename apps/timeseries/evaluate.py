@@ -1,0 +1,97 @@
+"""Evaluation: one set of forecasts, the published protocol's numbers, baselines in the same table, a report."""
+
+__all__ = ["collect", "evaluate"]
+
+import time
+from typing import TYPE_CHECKING
+
+import lightning.pytorch as pl
+import torch
+
+from apps.timeseries import baselines
+from apps.timeseries.data.datamodule import ForecastData
+from apps.timeseries.data.windows import WindowDataset
+from apps.timeseries.forecasts import Forecasts
+from apps.timeseries.pictures import sections
+from apps.timeseries.published import PAPER
+from core.training.report import Row, Table
+from core.training.results import hardware
+from core.training.task import Evaluation
+
+if TYPE_CHECKING:
+    from apps.timeseries.task import ForecastTask
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def collect(
+    task: "ForecastTask",
+    trainer: pl.Trainer,
+    data: ForecastData,
+    windows: WindowDataset,
+    ckpt_path: str | None,
+    levels: tuple[float, ...] = LEVELS,
+) -> Forecasts:
+    """The network's forecasts of all windows, gathered over processes and in the order of the windows."""
+    batches = trainer.forecasts(task, data.loader(windows), ckpt_path)
+    joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+    head = task.net.head
+    target = joined["future_target"].masked_fill(~joined["future_observed_values"], float("nan"))
+    quantiles = head.quantiles(joined["prediction"], levels) if head.size > 1 else None
+    point = head.point(joined["prediction"])
+    return Forecasts(
+        point, target, joined["item"], joined["forecast_start"], data.panel, data.scaler, quantiles, levels
+    )
+
+
+def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None) -> Evaluation:
+    """Scaled MSE and MAE over all test windows (the paper protocol), with the baselines the data allow."""
+    started = time.perf_counter()
+    data.setup()
+    windows = data.part("test")
+    forecasts = collect(task, trainer, data, windows, ckpt_path)
+    known = bool(data.panel.known_future)
+    own = forecasts.scaled_errors()
+    # Two protocols never share a column: knowing tomorrow's load is another task.
+    suffix = ", known future" if known else ""
+    columns = [f"MSE{suffix}", f"MAE{suffix}"]
+
+    def row(name: str, errors: dict[str, float], note: str = "", ours: bool = False, end: str = suffix) -> Row:
+        return Row(name, {f"{metric}{end}": value for metric, value in errors.items()}, note, ours)
+
+    rows = [row(task.label, own, ours=True)]
+    plain = ["MSE", "MAE"] if known else []
+    for name, forecast in naive(forecasts).items():
+        rows.append(row(name, forecast.scaled_errors(), end=""))
+    for name, errors in PAPER.get(data.label, {}).items():
+        rows.append(row(name, errors, "published, not run here", end=""))
+    table = Table(
+        f"{data.label}: {data.context_length} to {data.prediction_length} steps, {len(windows):,} test windows",
+        columns + plain,
+        rows,
+        caption=f"Standardised units, mean over windows and steps; seed {task.config.get('seed_everything')}; "
+        f"{hardware()}." + (" Columns with known future covariates and without are different tasks." if known else ""),
+    )
+    return Evaluation(
+        task="forecasting",
+        protocol="paper protocol" if not known else "paper protocol with known future covariates",
+        data=data.label,
+        split="test",
+        model=task.label,
+        metrics=own,
+        tables=[table],
+        sections=sections(forecasts, data),
+        sentence=f"{task.label} forecasts {', '.join(data.panel.target)} {data.prediction_length} steps ahead from "
+        f"{data.context_length} past ones: mean absolute error {own['MAE']:.3f} standard deviations.",
+        seconds=time.perf_counter() - started,
+    )
+
+
+def naive(forecasts: Forecasts) -> dict[str, Forecasts]:
+    """The forecasts without training that make sense for this frequency."""
+    freq = forecasts.panel.freq
+    period = baselines.PERIODS.get(freq, 1)
+    made = {f"seasonal naive, lag {period}": baselines.seasonal_naive(forecasts, period)}
+    if freq == "h" and forecasts.start.min() >= 168:
+        made["seasonal naive, lag 168"] = baselines.seasonal_naive(forecasts, 168)
+    return made

@@ -1,0 +1,157 @@
+"""Forecasting as a Lightning task: any network of `apps.timeseries.models` on any `ForecastData`."""
+
+__all__ = ["ForecastTask"]
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from apps.timeseries.data.scaler import Scaler
+from core.errors import UserError
+from core.training.task import Evaluation, OptimizerFactory, ScheduleFactory, Task, factory_class
+
+Batch = dict[str, Tensor]
+
+# Inputs of a network's forward, and the constructor argument that says how many there are.
+INPUTS = {
+    "past_feat_dynamic_real": "num_past_feat_dynamic_real",
+    "feat_dynamic_real": "num_feat_dynamic_real",
+    "time_feat": "num_time_feat",
+    "feat_static_real": "num_feat_static_real",
+    "feat_static_cat": "cardinality",
+}
+
+
+class ForecastTask(Task):
+    """Trains a forecasting network in standardised units.
+
+    Args:
+        network: builds the network from (context_length, prediction_length); the sizes of the data are added, and
+            data that it cannot use are an error.
+        optimizer: makes the optimiser.
+        schedule: makes the learning-rate schedule.
+        monitor: val_mae, val_mse or val_loss, which chooses the best epoch.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[int, int], nn.Module],
+        optimizer: OptimizerFactory = torch.optim.AdamW,
+        schedule: ScheduleFactory | None = None,
+        monitor: str = "val_mae",
+    ):
+        super().__init__(optimizer, schedule)
+        self.network, self.monitor = network, monitor
+        self.net: nn.Module | None = None
+        self.metrics = nn.ModuleDict(
+            {f"{part}_{name}": MeanMetric() for part in ("val", "test") for name in ("loss", "mse", "mae")}
+        )
+
+    @property
+    def label(self) -> str:
+        """The network's class name."""
+        return factory_class(self.network).__name__
+
+    def setup(self, stage: str) -> None:
+        """Builds the network for the data, once."""
+        if self.net is not None:
+            return
+        data = self.trainer.datamodule
+        sizes = self.facts.get("sizes") or data.sizes()
+        self.build(data.context_length, data.prediction_length, sizes)
+        self.facts = {
+            "context_length": data.context_length,
+            "prediction_length": data.prediction_length,
+            "sizes": sizes,
+            "scaler": asdict(data.scaler),
+            "vocabulary": {name: list(values) for name, values in data.read().vocabulary.items()},
+        }
+
+    def build(self, context_length: int, prediction_length: int, sizes: dict[str, Any]) -> None:
+        """The network for data of these sizes.
+
+        Raises:
+            UserError: the data have inputs that the network cannot use, or its arguments do not fit together.
+        """
+        cls = factory_class(self.network)
+        known = inspect.signature(cls).parameters
+        wanted = {name: size for name, size in sizes.items() if size and (name in known or name != "covariate_length")}
+        unused = [name for name in wanted if name not in known and not (name == "target_dim" and wanted[name] == 1)]
+        if unused:
+            names = {"num_time_feat": "the calendar (data.time_features)", "target_dim": "several targets"}
+            listed = ", ".join(names.get(name, name.removeprefix("num_")) for name in unused)
+            raise UserError(
+                f"{cls.__name__} cannot use {listed}; leave it out of the data or choose a network that can."
+            )
+        try:
+            self.net = self.network(
+                context_length, prediction_length, **{k: v for k, v in wanted.items() if k in known}
+            )
+        except ValueError as error:
+            raise UserError(f"--model.network {cls.__name__}: {error}.") from None
+        accepted = inspect.signature(self.net.forward).parameters
+        self.inputs = [name for name, size in INPUTS.items() if wanted.get(size) and name in accepted]
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The head's prediction for a batch, in standardised units."""
+        assert self.net is not None
+        inputs = {name: batch[name] for name in self.inputs if name in batch}
+        observed = batch["past_observed_values"]
+        if not observed.all():
+            inputs["past_observed_values"] = observed
+        return self.net(batch["past_target"], **inputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.net.head.loss(self(batch), batch["future_target"], batch["future_observed_values"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["past_target"]))
+        return loss
+
+    def _score(self, batch: Batch, part: str) -> None:
+        prediction = self(batch)
+        target, observed = batch["future_target"], batch["future_observed_values"]
+        error = (self.net.head.point(prediction) - target)[observed]
+        values = {
+            "loss": self.net.head.loss(prediction, target, observed),
+            "mse": error.square().mean(),
+            "mae": error.abs().mean(),
+        }
+        if not len(error):
+            return
+        for name, value in values.items():
+            metric = self.metrics[f"{part}_{name}"]
+            metric.update(value, weight=len(error))  # exact over all windows, whatever the batches
+            self.log(f"{part}_{name}", metric, on_epoch=True, prog_bar=name == "mae")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        prediction = self(batch)
+        kept = ("item", "forecast_start", "future_target", "future_observed_values")
+        return {"prediction": prediction.cpu(), **{name: batch[name].cpu() for name in kept}}
+
+    def evaluate(self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None) -> Evaluation:
+        from apps.timeseries.evaluate import evaluate
+
+        return evaluate(self, trainer, datamodule, ckpt_path)
+
+    def predict_files(
+        self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None, out: Path
+    ) -> None:
+        from apps.timeseries.predict import predict
+
+        predict(self, trainer, datamodule, ckpt_path, out)
+
+    def scaler(self) -> Scaler:
+        """The scaling the checkpoint was trained with."""
+        return Scaler(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.facts["scaler"].items()})

@@ -1,0 +1,300 @@
+"""The commands of an application on top of LightningCLI.
+
+Added to it: recipes by name, `best` and `last` as checkpoints of the newest run of a recipe, checkpoints that bring
+their own configuration, `evaluate`, `predict` with files in and out, one folder a run, and errors of one sentence.
+"""
+
+__all__ = ["Parser", "Runner", "run"]
+
+import logging
+import os
+import re
+import shlex
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from core.errors import UserError, nearest
+from core.training import recipes
+from core.training.callbacks import Announce, CurveLogger, EpochLines, GoOn, checkpoints, watching
+from core.training.files import latest_run, new_run, refuse_existing
+from core.training.task import Task
+
+ROOT = Path("runs")
+SECTIONS = ("seed_everything", "model", "data", "trainer")
+
+
+class Runner(pl.Trainer):
+    """Lightning's trainer with two more commands."""
+
+    def evaluate(self, model: Task, datamodule: pl.LightningDataModule, ckpt_path: str | None = None) -> None:
+        """Tables and report by the published protocol, baselines in the same table.
+
+        Args:
+            model: the task.
+            datamodule: its data.
+            ckpt_path: best, last or a file.
+        """
+        from core.training.results import publish
+
+        evaluation = model.evaluate(self, datamodule, ckpt_path)
+        if self.is_global_zero:
+            publish(evaluation, Path(self.log_dir or "."), model, self)
+
+    def predict(
+        self,
+        model: Task,
+        datamodule: pl.LightningDataModule,
+        ckpt_path: str | None = None,
+        out: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Your own files in, your own files out.
+
+        Args:
+            model: the task.
+            datamodule: its data.
+            ckpt_path: best, last or a file.
+            out: file to write (a folder for several inputs).
+            overwrite: replace it if it exists.
+        """
+        if out is None:
+            raise UserError("predict needs --out, the file to write.")
+        refuse_existing(out, overwrite)
+        model.predict_files(self, datamodule, ckpt_path, Path(out))
+
+    def forecasts(self, model: pl.LightningModule, loaders: Any, ckpt_path: str | None = None) -> list:
+        """What `predict_step` returns, batch by batch (Lightning's own predict)."""
+        return super().predict(model, dataloaders=loaders, ckpt_path=ckpt_path) or []
+
+
+class Parser(LightningArgumentParser):
+    """Errors as one sentence instead of the usage and the reasons of every type that did not fit."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if os.environ.get("JSONARGPARSE_DEBUG"):
+            super().error(message, ex)
+        raise UserError(self.sentence(message))
+
+    def sentence(self, message: str) -> str:
+        """The last cause in jsonargparse's explanation, with the option's name in front."""
+        text = str(message).strip()
+        if match := re.search(r"(?:unrecognized arguments|Unrecognized arguments): (.*)", text):
+            word = match.group(1).split()[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            known += [
+                option for sub in getattr(self, "_family", []) for a in sub._actions for option in a.option_strings
+            ]
+            return f"{word.split('=')[0]}: there is no such option.{nearest(word.split('=')[0], known)}"
+        key = re.search(r'(?:Parser key|Key|key) "([^"]+)"', text)
+        if match := re.search(r'(?:Option|Key|key) [\'"]([^\'"]+)[\'"] is not accepted', text):
+            return f"--{match.group(1)}: there is no such option."
+        lines = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
+        causes = [line for line in lines if not line.startswith(("Problem with given class_path", "Does not validate"))]
+        cause = (causes or lines)[-1].rstrip(".") if lines else "bad arguments"
+        cause = re.sub(r"^(Parser key|Key) \"[^\"]+\":\s*", "", cause)
+        return f"--{key.group(1)}: {cause}." if key else f"{cause}."
+
+
+class Command(LightningCLI):
+    """One command of one application; see `run`."""
+
+    def __init__(self, *args: Any, name: str, folder: Path | None, command: str, **kwargs: Any):
+        self.name, self.folder, self.line = name, folder, command
+        super().__init__(*args, **kwargs)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        commands = LightningCLI.subcommands()
+        commands["predict"] = {"model", "datamodule"}
+        commands["evaluate"] = {"model", "datamodule"}
+        return commands
+
+    def _parse_ckpt_path(self) -> None:
+        """Ours are read before parsing, in `run`."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        config = self.config[self.subcommand]
+        self.model.command = self.line
+        if self.folder is None and self.subcommand != "predict":
+            self.folder = new_run(ROOT, self.name)
+        self.model.config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
+        self.model.config = {k: v for k, v in self.model.config.items() if k in SECTIONS}
+        extra: list[pl.Callback] = [Announce(config.get("seed_everything")), GoOn()]
+        if self.subcommand == "fit" and self.folder is not None:
+            extra.append(checkpoints(self.folder, self.model.monitor))
+        if not watching():
+            kwargs["enable_progress_bar"] = False
+            extra.append(EpochLines())
+        else:
+            extra.append(RichProgressBar(leave=False))
+        if self.folder is not None:
+            kwargs["logger"] = [CurveLogger(self.folder), *_tensorboard(self.folder)]
+        else:
+            kwargs["logger"] = False
+        config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        if self.subcommand != "fit":
+            config["enable_checkpointing"] = False
+            self.save_config_callback = None
+        return self._instantiate_trainer(config, extra)
+
+
+def _tensorboard(folder: Path) -> list:
+    try:
+        import tensorboard  # noqa: F401
+        from lightning.pytorch.loggers import TensorBoardLogger
+    except ImportError:
+        return []
+    return [TensorBoardLogger(folder, name="", version="tensorboard")]
+
+
+def run(domain: str, task: type[Task], data: type[pl.LightningDataModule], arguments: list[str]) -> int:
+    """Runs `fit`, `validate`, `test`, `evaluate` or `predict` of one application; the exit code."""
+    quiet()
+    command, rest = arguments[0], arguments[1:]
+    names, checkpoint, rest = _taken_out(rest)
+    name = Path(names[0]).stem if names else command
+    folder = None
+    configs = [recipes.find(n, domain) for n in names]
+    with tempfile.TemporaryDirectory() as scratch:
+        if not (
+            {"-h", "--help", "--print_config"} & {a.split("=")[0] for a in rest}
+            or any(a.endswith(".help") or ".help=" in a for a in rest)
+        ):
+            folder, checkpoint, configs = _place(command, name, checkpoint, configs, Path(scratch))
+        words = [f"--config={path}" for path in configs] + rest
+        if checkpoint is not None:
+            words.append(f"--ckpt_path={checkpoint}")
+        line = shlex.join(["omnimix", domain, *arguments])
+        cli = _command(domain, task, data, [command, *words], name, folder, line)
+    if command == "fit" and cli.trainer.state.finished and not cli.trainer.fast_dev_run:
+        best = cli.trainer.checkpoint_callback
+        path = getattr(best, "best_model_path", "") or getattr(best, "last_model_path", "")
+        print_line(f"trained; {path} holds the best epoch")
+        cli.trainer.evaluate(cli.model, cli.datamodule, path or None)
+    return 0
+
+
+def _command(
+    domain: str, task: type, data: type, words: list[str], name: str, folder: Path | None, line: str
+) -> Command:
+    was, sys.argv = sys.argv, [f"omnimix {domain}"]  # LightningCLI warns when both are given
+    try:
+        return Command(
+            task,
+            data,
+            args=words,
+            name=name,
+            folder=folder,
+            command=line,
+            parser_class=Parser,
+            trainer_class=Runner,
+            trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
+            seed_everything_default=0,
+            save_config_callback=SaveConfigCallback,
+            save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"prog": f"omnimix {domain}"},
+        )
+    finally:
+        sys.argv = was
+
+
+def _taken_out(words: list[str]) -> tuple[list[str], str | None, list[str]]:
+    """The values of --config and --ckpt_path, and all other words."""
+    names, checkpoint, rest = [], None, []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        if option not in ("--config", "-c", "--ckpt_path"):
+            rest.append(word)
+            continue
+        if not equals:
+            if not words:
+                raise UserError(f"{option}: a value is missing.")
+            value = words.pop(0)
+        if option == "--ckpt_path":
+            checkpoint = value
+        else:
+            names.append(value)
+    return names, checkpoint, rest
+
+
+def _place(
+    command: str, name: str, checkpoint: str | None, configs: list[Path], scratch: Path
+) -> tuple[Path | None, str | None, list[Path]]:
+    """The run's folder, the checkpoint's file and the configurations to parse.
+
+    `best` and `last` belong to the newest run of the recipe, and so does its configuration.  A checkpoint file brings
+    its own where none is given, and its model section otherwise: nothing else fits its weights.
+    """
+    if command != "fit" and checkpoint is None:
+        raise UserError(f"{command} needs --ckpt_path: best, last or a file.")
+    if checkpoint is None:
+        return None, None, configs
+    own = checkpoint in ("best", "last")
+    folder = None
+    if own:
+        folder = latest_run(ROOT, name, checkpoint)
+        if folder is None:
+            if command == "fit":  # so that a restartable job may always say --ckpt_path last
+                return None, None, configs
+            raise UserError(f"--ckpt_path {checkpoint}: no run of {name} under {ROOT} has one; fit first.")
+        path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    else:
+        path = Path(checkpoint)
+        if not path.is_file():
+            raise UserError(f"--ckpt_path {path}: there is no such file; give best, last or a path.")
+    if command == "fit":
+        return folder, str(path), configs
+    config = _config_in(path)
+    if not own and configs:
+        config = {"model": config["model"]}
+    stored = scratch / "checkpoint.yaml"
+    stored.write_text(yaml.safe_dump(config))
+    return folder, str(path), [stored] if own else [*configs, stored]
+
+
+def _config_in(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {k: v for k, v in content["omnimix"]["config"].items() if k in ("seed_everything", "model", "data")}
+    except KeyError:
+        raise UserError(
+            f"{path}: was not written by omnimix fit; release files are checked by omnimix verify."
+        ) from None
+    except Exception as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(f"{path}: not a readable checkpoint ({reason}); was it copied whole?") from None
+
+
+def print_line(text: str) -> None:
+    """A line of our own, at once, also into a log."""
+    print(text, flush=True)
+
+
+def quiet() -> None:
+    """Lightning's tips and its log lines that repeat what ours say; warnings a user can act on stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*Consider installing `litlogger`.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)`.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*is smaller than the logging interval.*",
+        ".*Using `json`-module for json-handling.*",
+        ".*JsonargparseDeprecation.*",
+    ):
+        warnings.filterwarnings("ignore", text)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

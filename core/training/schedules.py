@@ -1,0 +1,67 @@
+"""Learning-rate schedules, all counted in optimiser steps.
+
+A schedule is built by the task as `schedule(optimizer, steps_per_epoch, epochs)`; further arguments come from the
+recipe.
+"""
+
+__all__ = ["Halving", "OneCycle", "Schedule"]
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class Schedule(LambdaLR):
+    """Base class: a factor of the learning rate for every step.
+
+    Args:
+        optimizer: whose rate is scaled.
+        steps_per_epoch: optimiser steps in an epoch.
+        epochs: epochs of the whole run.
+    """
+
+    def __init__(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int):
+        self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
+        super().__init__(optimizer, self.factor)
+
+    def factor(self, step: int) -> float:
+        """Of the optimiser's rate at this step."""
+        return 1.0
+
+    def state_dict(self) -> dict:
+        """Plain numbers only, so that a checkpoint holds no code."""
+        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict({**state_dict, "lr_lambdas": [None] * len(self.lr_lambdas)})
+
+
+class OneCycle(Schedule):
+    """Linear warm-up, then a half cosine to zero at the last step (Smith & Topin 2018, without the momentum cycle).
+
+    Args:
+        warmup: share of all steps that the warm-up takes.
+    """
+
+    def __init__(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int, warmup: float = 0.1):
+        self.warmup = warmup
+        super().__init__(optimizer, steps_per_epoch, epochs)
+
+    def factor(self, step: int) -> float:
+        total = max(1, self.steps_per_epoch * self.epochs)
+        rise = max(1.0, self.warmup * total)
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+class Halving(Schedule):
+    """Half the rate each epoch after the first `keep` ones (`type1` of the Informer line of releases, keep 2)."""
+
+    def __init__(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int, keep: int = 2):
+        self.keep = keep
+        super().__init__(optimizer, steps_per_epoch, epochs)
+
+    def factor(self, step: int) -> float:
+        return 0.5 ** max(0, step // max(1, self.steps_per_epoch) + 1 - self.keep)

@@ -1,0 +1,113 @@
+"""The base of all tasks: optimiser and schedule by injection, a checkpoint that knows what it needs."""
+
+__all__ = ["Evaluation", "OptimizerFactory", "ScheduleFactory", "Task", "factory_class"]
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.optim import Optimizer
+
+from core.training.schedules import Schedule
+
+OptimizerFactory = Callable[[Iterable], Optimizer]
+ScheduleFactory = Callable[[Optimizer, int, int], Schedule]
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found, for the terminal, `results.json` and the report.
+
+    Args:
+        task, protocol, data, split, model: names.
+        metrics: the model's numbers.
+        tables: `core.training.report.Table`s, the main one first.
+        sections: `core.training.report.Section`s with pictures.
+        sentence: what was done, for a reader who sees nothing else.
+        seconds: what the evaluation took.
+    """
+
+    task: str
+    protocol: str
+    data: str
+    split: str
+    model: str
+    metrics: dict[str, float]
+    tables: list = field(default_factory=list)
+    sections: list = field(default_factory=list)
+    sentence: str = ""
+    seconds: float = 0.0
+
+
+def factory_class(factory: Callable) -> type:
+    """The class behind a factory: the class itself, a `functools.partial` of it, or what the command line makes."""
+    while not inspect.isclass(factory):
+        nested = [part for part in getattr(factory, "args", ()) if inspect.isclass(part)]
+        if nested:
+            return nested[0]
+        inner = getattr(factory, "func", None)
+        if inner is None:
+            raise TypeError(f"{factory!r} does not say which class it builds; use functools.partial(Class, ...)")
+        factory = inner
+    return factory
+
+
+class Task(pl.LightningModule):
+    """A LightningModule with the habits all applications share.
+
+    A task builds its network when the data is known (`setup`), trains it, and says how it is evaluated and how it
+    predicts a user's files.  Checkpoints hold, under the key `omnimix`, the package version, the configuration and
+    what the data module says predictions need (`prediction_facts`), all of plain types.
+
+    Args:
+        optimizer: makes the optimiser from parameter groups; vectors (biases, norms) get no weight decay.
+        schedule: makes the learning-rate schedule from (optimizer, steps per epoch, epochs); constant if None.
+    """
+
+    monitor = "val_loss"
+    """Which logged value chooses the best checkpoint, lower is better."""
+
+    def __init__(self, optimizer: OptimizerFactory = torch.optim.AdamW, schedule: ScheduleFactory | None = None):
+        super().__init__()
+        self.optimizer, self.schedule = optimizer, schedule
+        self.facts: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
+        self.command = ""
+
+    def configure_optimizers(self) -> Any:
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.dim() >= 2]},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        optimizer = self.optimizer([group for group in groups if group["params"]])
+        if self.schedule is None:
+            return optimizer
+        epochs = self.trainer.max_epochs or 1
+        steps = int(self.trainer.estimated_stepping_batches)
+        per_epoch = max(1, round(steps / epochs)) if self.trainer.max_epochs else steps
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.schedule(optimizer, per_epoch, max(1, epochs)), "interval": "step"},
+        }
+
+    def evaluate(self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None) -> Evaluation:
+        """The published protocol on this task's data, the weights being loaded."""
+        raise TypeError(f"{type(self).__name__} must define evaluate")
+
+    def predict_files(
+        self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None, out: Path
+    ) -> None:
+        """A user's own input to the file or folder `out`."""
+        raise TypeError(f"{type(self).__name__} must define predict_files")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["omnimix"] = {"version": version("omnimix"), "config": self.config, "facts": self.facts}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.facts = checkpoint.get("omnimix", {}).get("facts", self.facts)
