@@ -112,9 +112,11 @@ class Gateformer(nn.Module):
                 f"past_target is {tuple(past_target.shape[1:])}, expected ({self.context_length}, {self.target_dim}): "
                 "steps of the look-back, targets"
             )
-        loc, scale = window_statistics(past_target, past_observed_values, differentiable=True)
-        x = (past_target - loc) / scale
-        x = x if past_observed_values is None else x.masked_fill(~past_observed_values, 0)
+        x, observed = past_target, past_observed_values
+        x = x if observed is None else x.masked_fill(~observed, 0)
+        loc, scale = window_statistics(x, observed, differentiable=True)
+        x = (x - loc) / scale
+        x = x if observed is None else x.masked_fill(~observed, 0)
         past = cut("past_feat_dynamic_real", past_feat_dynamic_real, self.past, self.context_length)
         if past is not None:
             x = torch.cat([x, normalized(past, self.context_length)], 2)

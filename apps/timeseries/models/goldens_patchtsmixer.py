@@ -95,7 +95,7 @@ class Prediction(nn.Module):
         self, past_values: Tensor, future_values: Tensor | None = None, observed_mask: Tensor | None = None
     ) -> dict[str, Tensor]:
         net, pick = self.net, slice(None) if self.channels is None else sorted(self.channels)
-        scaled, loc, scale = net.scaler(past_values, None if observed_mask is None else observed_mask.bool())
+        scaled, loc, scale = net.scaler(past_values, observed_mask)
         hidden = net.backbone(net.backbone.patches(scaled))
         prediction = net.head.finish(net.project(hidden, loc, scale), loc, scale)[:, :, pick]
         found = {"last_hidden_state": hidden, "loc": loc[..., pick], "scale": scale[..., pick]}
@@ -137,8 +137,7 @@ class Pretraining(nn.Module):
         )
 
     def forward(self, past_values: Tensor, observed_mask: Tensor | None = None) -> dict[str, Tensor]:
-        observed = None if observed_mask is None else observed_mask.bool()
-        predicted, patches, hidden = self.net(past_values, past_observed_values=observed)
+        predicted, patches, hidden = self.net(past_values, past_observed_values=observed_mask)
         return {"prediction": predicted, "loss": self.net.loss(predicted, patches, hidden), "mask": hidden}
 
 

@@ -129,6 +129,7 @@ class ITransformer(nn.Module):
                 f"past_target is {tuple(x.shape[1:])}, expected ({self.context_length}, {self.target_dim}): "
                 "steps of the look-back, targets"
             )
+        x = x if observed is None else x.masked_fill(~observed, 0)
         if self.normalize:
             loc, scale = window_statistics(x, observed, differentiable=True)
             x = (x - loc) / scale

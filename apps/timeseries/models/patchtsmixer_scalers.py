@@ -19,6 +19,8 @@ from torch import Tensor, nn
 class Scaler(nn.Module):
     """Base class: `(x (B, L, C), observed bool or None) -> (scaled, loc (B, 1, C), scale (B, 1, C))`.
 
+    As released, `observed` may be any weight, with a gradient.
+
     Args:
         as_released: treat unobserved values as the release does.
     """

@@ -60,6 +60,7 @@ class ReversibleNorm(nn.Module):
         if self.subtract_last:
             loc = (x if observed is None else fill_forward(x, observed))[:, -1:]
         x = (x - loc) / scale
+        x = x if observed is None else x.masked_fill(~observed, 0)
         if self.weight is None or self.bias is None:
             return x, loc, scale
         back = scale / (self.weight + WEIGHT_EPSILON)
@@ -154,11 +155,11 @@ class Branch(nn.Module):
     def forward(self, x: Tensor, observed: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """x, observed `(B, L, K)` to raw `(B, K, outputs)`, loc and scale `(B, 1, K)`."""
         batch, _, channels = x.shape
+        x = x if observed is None else x.masked_fill(~observed, 0)
         if self.normalize is None:
             loc, scale = x.new_zeros(batch, 1, channels), x.new_ones(batch, 1, channels)
         else:
             x, loc, scale = self.normalize(x, observed)
-        x = x if observed is None else x.masked_fill(~observed, 0)
         tokens = F.dropout(self.embedding(self.patches(x)), self.dropout, self.training).flatten(0, 1)
         scores = None
         for layer in self.layers:
