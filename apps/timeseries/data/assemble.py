@@ -27,7 +27,7 @@ class Repairs(NamedTuple):
     def check(self) -> None:
         for name, allowed in (("duplicates", "mean"), ("gaps", "fill"), ("missing", "fill")):
             if getattr(self, name) not in ("error", allowed):
-                raise UserError(f"{name} {getattr(self, name)!r}: must be 'error' or {allowed!r}.")
+                raise UserError(f"--data.{name} {getattr(self, name)!r}: must be 'error' or {allowed!r}.")
 
 
 def assemble(
@@ -99,7 +99,7 @@ def _single(rows: Rows, order: np.ndarray, repairs: Repairs) -> tuple[np.ndarray
         if len(rows.item_ids) > 1:
             shown += f" of series {rows.item_ids[rows.series[row]]!r}"
         raise UserError(
-            f"{rows.where[row]}: {shown} appears twice (daylight saving?); remove one or pass duplicates mean."
+            f"{rows.where[row]}: {shown} appears twice (daylight saving?); remove one or pass --data.duplicates mean."
         )
     group = np.flatnonzero(~again)
     values = rows.values[order]
@@ -131,7 +131,8 @@ def _check_missing(values: np.ndarray, past: np.ndarray, rows: Rows, columns: Co
         stamp = f"{pd.Timestamp(rows.stamps[order[k]]):%Y-%m-%d %H:%M}"
         raise UserError(
             f"{rows.where[order[k]]} column {name}: the {role} covariate has no value at {stamp} of series "
-            f"{rows.item_ids[rows.series[order[k]]]!r}; fill it or pass missing fill (the last value is carried on)."
+            f"{rows.item_ids[rows.series[order[k]]]!r}; fill it, or pass --data.missing fill to carry the "
+            "last value on."
         )
 
 
@@ -160,13 +161,13 @@ def _insert(
         raise UserError(
             f"{rows.where[row]}: {lost} step{'s are' if lost > 1 else ' is'} missing between {before:%Y-%m-%d %H:%M} "
             f"and {after:%Y-%m-%d %H:%M} of series {item!r} (frequency {freq}; daylight saving?); add the rows or pass "
-            "gaps fill."
+            "--data.gaps fill."
         )
     sizes = place[offsets[1:] - 1] + 1
     if sizes.sum() > 10 * len(values) + 1_000_000:
         raise UserError(
             f"{rows.where[row]}: filling the gaps would make {sizes.sum():,} rows of {len(values):,}; pass a longer "
-            "freq, or remove stray time stamps."
+            "--data.freq, or remove stray time stamps."
         )
     new = np.concatenate([[0], sizes.cumsum()])
     target = np.repeat(new[:-1], np.diff(offsets)) + place

@@ -1,12 +1,13 @@
 """What the columns of a table are, and where in a file something stands."""
 
-__all__ = ["Columns", "Where"]
+__all__ = ["Columns", "Where", "distinct"]
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from core.errors import UserError, nearest
 
@@ -92,7 +93,7 @@ class Columns:
         shown = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
         if timestamp is None:
             raise UserError(
-                f"{file}: no time stamp column ({', '.join(TIMESTAMPS)}) among {shown}; name it with timestamp."
+                f"{file}: no time stamp column ({', '.join(TIMESTAMPS)}) among {shown}; name it with --data.timestamp."
             )
         if timestamp in self.numeric or item_id in self.numeric:
             name = timestamp if timestamp in self.numeric else item_id
@@ -103,7 +104,7 @@ class Columns:
             for name in names:
                 if name not in header:
                     raise UserError(
-                        f"{file}: has no column {name!r} (named in {role}); its columns are {shown}."
+                        f"{file}: has no column {name!r} (named in --data.{role}); its columns are {shown}."
                         f"{nearest(name, header)}"
                     )
                 if list(header).count(name) > 1:
@@ -135,3 +136,19 @@ class Where:
         joined.files = self.files + other.files
         joined.bounds = self.bounds + [self.bounds[-1] + bound for bound in other.bounds]
         return joined
+
+
+def distinct(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """The texts of a column in order of first appearance, without outer spaces, and the number of each row's text.
+
+    Missing values have the number -1. Each text is looked at once and not once a row: a panel repeats its names and
+    stamps.
+    """
+    try:
+        given, spelled = pd.factorize(column)
+    except TypeError:  # lists and other things that have no hash
+        given, spelled = pd.factorize(column.map(str, na_action="ignore"))
+    # Texts that differ by outer spaces only become one here.
+    same, texts = pd.factorize(pd.Series([str(value).strip() for value in spelled], dtype=object))
+    codes = np.where(given < 0, -1, same[given]) if len(same) else np.full(len(given), -1)
+    return codes.astype(np.int64), list(texts)

@@ -12,13 +12,14 @@ changes (daylight saving) the wall time jumps, so the zone to convert to has to 
 __all__ = ["time_stamps"]
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
 
 from core.errors import UserError
 
-from .columns import Where
+from .columns import Where, distinct
 
 ZONE = r"(.*:\d{2}(?:\.\d+)?)\s*(Z|[+-]\d{2}(?::?\d{2})?)"
 ADVICE = "write all stamps like 2013-10-27 02:00"
@@ -48,8 +49,7 @@ def time_stamps(
     if pd.api.types.is_datetime64_dtype(column):
         _no_zone(timezone, name, where)
         return _nanoseconds(column, name, where)
-    # A panel repeats the same stamps for every series: each text is parsed once.
-    codes, unique = pd.factorize(column.astype(str).str.strip())
+    codes, unique = distinct(column)
     texts = pd.Series(unique, dtype=object)
     rows = np.full(len(texts), len(codes))
     np.minimum.at(rows, codes, np.arange(len(codes)))
@@ -77,6 +77,8 @@ def _parse(texts: pd.Series, rows: np.ndarray, name: str, where: Where, dayfirst
         return _checked(_attempt(texts, "ISO8601"), texts, rows, name, where)
     if re.fullmatch(r"[12]\d{3}", first):
         return _checked(_attempt(texts, "%Y"), texts, rows, name, where)
+    if re.fullmatch(r"[12]\d{7}", first):
+        return _checked(_attempt(texts, "%Y%m%d"), texts, rows, name, where)
     shape = re.fullmatch(r"(\d+)([./-])(\d+)\2(\d+)(.*)", first)
     if not shape or max(len(shape[1]), len(shape[4])) != 4:
         raise UserError(f"{where[rows[0]]} column {name}: {first!r} is not a date this can read; {ADVICE}.")
@@ -91,7 +93,7 @@ def _parse(texts: pd.Series, rows: np.ndarray, name: str, where: Where, dayfirst
     if not (by_day.isna().any() or by_month.isna().any()):
         raise UserError(
             f"{where[rows[0]]} column {name}: {first!r} can be day or month first, and so can all others; "
-            "pass dayfirst true or false."
+            "pass --data.dayfirst true or false."
         )
     likelier = by_day if by_day.isna().sum() <= by_month.isna().sum() else by_month
     return _checked(likelier, texts, rows, name, where)
@@ -99,7 +101,9 @@ def _parse(texts: pd.Series, rows: np.ndarray, name: str, where: Where, dayfirst
 
 def _attempt(texts: pd.Series, form: str) -> pd.Series:
     try:
-        stamps = pd.to_datetime(texts, format=form, errors="coerce")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about mixed zones, which are refused below
+            stamps = pd.to_datetime(texts, format=form, errors="coerce")
         if pd.api.types.is_datetime64_dtype(stamps):
             return stamps
     except (ValueError, TypeError, OverflowError):
@@ -161,7 +165,7 @@ def _wall_time(local: np.ndarray, universal: np.ndarray, name: str, where: Where
             zoned = pd.DatetimeIndex(universal).tz_localize("UTC").tz_convert(timezone)
         except Exception as error:  # zoneinfo, pytz and dateutil each raise their own
             raise UserError(
-                f"timezone {timezone!r}: is no known time zone; use UTC or a name like Europe/Berlin."
+                f"--data.timezone {timezone!r}: is no known time zone; use UTC or a name like Europe/Berlin."
             ) from error
         return zoned.tz_localize(None).to_numpy(dtype="datetime64[ns]")
     offset = local - universal
@@ -170,7 +174,7 @@ def _wall_time(local: np.ndarray, universal: np.ndarray, name: str, where: Where
         hours = [float(value / np.timedelta64(1, "h")) for value in (offset[0], offset[change[0]])]
         raise UserError(
             f"{where[change[0]]} column {name}: the time zone changes from UTC{hours[0]:+g} h to UTC{hours[1]:+g} h; "
-            "pass timezone UTC, or a name like Europe/Berlin for local hours."
+            "pass --data.timezone UTC, or a name like Europe/Berlin for local hours."
         )
     return local
 
@@ -178,5 +182,5 @@ def _wall_time(local: np.ndarray, universal: np.ndarray, name: str, where: Where
 def _no_zone(timezone: str | None, name: str, where: Where) -> None:
     if timezone is not None:
         raise UserError(
-            f"{where[0]} column {name}: timezone {timezone} has no effect, the stamps name no zone; leave it out."
+            f"{where[0]} column {name}: --data.timezone {timezone} has no effect, the stamps have no zone; omit it."
         )

@@ -54,11 +54,7 @@ def from_entries(
             raise UserError(
                 f"{source}: series {name!r} has the frequency {step}, the first one {freq}; read them apart."
             )
-        y, known, past = (
-            np.atleast_2d(np.asarray(entry.get(key, np.zeros((0, 0))), dtype=np.float32))
-            for key in ("target", "feat_dynamic_real", "past_feat_dynamic_real")
-        )
-        known, past = (block if block.size else np.zeros((0, 0), np.float32) for block in (known, past))
+        y, known, past = (_matrix(entry.get(key)) for key in ("target", "feat_dynamic_real", "past_feat_dynamic_real"))
         history, length = y.shape[1], max(y.shape[1], known.shape[1])
         real = np.asarray(entry.get("feat_static_real", ()), dtype=np.float32).reshape(-1)
         code = np.asarray(entry.get("feat_static_cat", ()), dtype=np.int64).reshape(-1)
@@ -75,8 +71,10 @@ def from_entries(
             )
         block = np.full((length, sum(mine[:3])), np.nan, dtype=np.float32)
         block[:history, : len(y)] = y.T
-        block[:history, len(y) : len(y) + len(past)] = past.T[:history]
-        block[:, len(y) + len(past) :] = known.T
+        if len(past):
+            block[:history, len(y) : len(y) + len(past)] = past.T[:history]
+        if len(known):
+            block[: known.shape[1], len(y) + len(past) :] = known.T
         for destination, value in zip(
             (blocks, item_ids, starts, reals, codes), (block, name, start, real, code), strict=True
         ):
@@ -126,6 +124,12 @@ def to_entries(panel: Panel) -> list[Entry]:
             entry["feat_static_cat"] = panel.categories[item].numpy()
         out.append(entry)
     return out
+
+
+def _matrix(values: Any) -> np.ndarray:
+    """(features, steps); what is absent or empty has no features."""
+    block = np.zeros((0, 0)) if values is None else np.atleast_2d(np.asarray(values, dtype=np.float32))
+    return block if block.size else np.zeros((0, 0), dtype=np.float32)
 
 
 def _named(names: Sequence[str] | None, stem: str, count: int) -> tuple[str, ...]:

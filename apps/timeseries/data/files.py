@@ -55,7 +55,7 @@ def read_frame(path: str | Path, text: Collection[str], decimal: str = ".") -> t
     """
     path = Path(path)
     if decimal not in (".", ","):
-        raise UserError(f"decimal {decimal!r}: must be '.' or ','.")
+        raise UserError(f"--data.decimal {decimal!r}: must be '.' or ','.")
     frame = _parquet(path) if _kind(path) == "parquet" else _csv(path, text, decimal)
     if frame.empty:
         raise UserError(f"{path.name}: has a header but no rows.")
@@ -148,6 +148,9 @@ class _readable:
                 f"{self.name} row {row}: has {saw} fields, the header has {expected}; quote numbers with a comma, or "
                 "write them without thousands separators."
             ) from error
+        quote = re.search(r"EOF inside string starting at row (\d+)", message)
+        if quote:
+            raise UserError(f"{self.name} row {int(quote[1]) + 1}: opens a quote that is never closed.") from error
         if isinstance(error, pd.errors.ParserWarning):
             raise UserError(
                 f"{self.name} row 2: has more fields than the header; give every column a name and quote numbers "

@@ -12,7 +12,6 @@ from core.errors import UserError
 from .columns import Where
 
 DAY = 86_400_000_000_000
-CALENDAR = ("MS", "ME", "QS", "QE", "YS", "YE")
 
 
 def parse_frequency(freq: str) -> pd.DateOffset:
@@ -27,10 +26,10 @@ def parse_frequency(freq: str) -> pd.DateOffset:
             offset = pd.tseries.frequencies.to_offset(freq)
         except Exception as error:  # ValueError, or the warning about an outdated name
             raise UserError(
-                f"freq {freq!r}: is no pandas frequency; use for example min, 15min, h, D, W, MS or YS."
+                f"--data.freq {freq!r}: is no pandas frequency; use for example min, 15min, h, D, W, MS or YS."
             ) from error
     if offset is None or offset.n < 1:
-        raise UserError(f"freq {freq!r}: must be positive; use for example h.")
+        raise UserError(f"--data.freq {freq!r}: must be positive; use for example h.")
     return offset
 
 
@@ -48,7 +47,8 @@ def infer_frequency(series: np.ndarray, stamps: np.ndarray, item_ids: list[str],
     counts = np.bincount(series, minlength=len(item_ids))
     if counts.max() < 3:
         raise UserError(
-            f"{where[0]}: the frequency cannot be inferred from {counts.max()} rows a series; pass freq, for example h."
+            f"{where[0]}: the frequency cannot be inferred from {counts.max()} rows a series; pass it, for "
+            "example --data.freq h."
         )
     same = series[1:] == series[:-1]
     steps = np.diff(stamps).astype(np.int64)[same]
@@ -105,14 +105,16 @@ def positions(
         k = int(off[0])
         raise UserError(
             f"{where[rows[k]]}: timestamp {_minute(stamps[k])} of series {item_ids[series[k]]!r} is not on its axis, "
-            f"which begins at {_minute(start[k])} with frequency {freq}; correct it, resample, or pass another freq."
+            f"which begins at {_minute(start[k])} with frequency {freq}; correct it, resample, or pass "
+            "another --data.freq."
         )
     return number
 
 
 def _name(step: int, index: pd.DatetimeIndex) -> str:
     if step >= 28 * DAY:
-        for name in CALENDAR:
+        month = index[0].strftime("%b").upper()
+        for name in ("MS", "ME", f"QS-{month}", f"QE-{month}", f"YS-{month}", f"YE-{month}"):
             if pd.tseries.frequencies.to_offset(name).is_on_offset(index[0]):
                 axis = pd.date_range(index[0], index[-1], freq=name)
                 if len(axis) < 1.5 * len(index) and index.isin(axis).all():

@@ -42,9 +42,9 @@ def numbers(column: pd.Series, name: str, where: Where, decimal: str = ".") -> n
 
 def _parse(column: pd.Series, name: str, where: Where, decimal: str) -> np.ndarray:
     given = column.notna().to_numpy()
-    if all(isinstance(value, bool | np.bool_) for value in column[given]):
+    if pd.api.types.infer_dtype(column, skipna=True) in ("boolean", "decimal", "empty"):
         return column.astype(object).where(given, np.nan).astype(np.float64).to_numpy()
-    text = column.astype(object).map(str, na_action="ignore").str.strip()
+    text = column.astype(object).map(lambda value: str(value).strip(), na_action="ignore")
     given &= (text != "").to_numpy()
     plain = text
     if decimal == ",":
@@ -52,7 +52,7 @@ def _parse(column: pd.Series, name: str, where: Where, decimal: str) -> np.ndarr
         plain = text.where(~text.str.contains(".", regex=False, na=False), "?").str.replace(",", ".", regex=False)
     # Only what a table's number looks like: Python's 1_000 or 0x10 and the like are text.
     shape = plain.str.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", flags=re.IGNORECASE)
-    bad = np.flatnonzero(given & ~shape.fillna(False).to_numpy(dtype=bool))
+    bad = np.flatnonzero(given & ~shape.eq(True).to_numpy(dtype=bool))
     if bad.size:
         value = text.iloc[bad[0]]
         raise UserError(f"{where[bad[0]]} column {name}: {_shown(value)} {_remedy(value, decimal)}")
@@ -67,11 +67,11 @@ def _shown(value: str) -> str:
 
 def _remedy(value: str, decimal: str) -> str:
     if re.fullmatch(r"[+-]?\d{1,3},\d{3}", value) and decimal == ".":
-        return "has a thousands separator or a decimal comma; write it without, or pass decimal ',' for decimal commas."
+        return "has a thousands separator or a decimal comma; write 1234.5, or pass --data.decimal , for commas."
     if re.fullmatch(r"[+-]?\d{1,3}([.,' \u00a0\u202f]\d{3})+([.,]\d+)?", value):
         return "has a thousands separator; write numbers without."
     if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", value) and decimal == ".":
-        return "has a decimal comma; pass decimal ','."
+        return "has a decimal comma; pass --data.decimal ,."
     if decimal == "," and "." in value:
         return "has a dot, but the decimal sign is ','; write numbers without thousands separators."
     return "is not a number; write a number, or leave it empty if missing."

@@ -28,7 +28,7 @@ import pandas as pd
 from core.errors import UserError
 
 from .assemble import Repairs, assemble
-from .columns import Columns, Where
+from .columns import Columns, Where, distinct
 from .dates import time_stamps
 from .files import read_frame, table_header
 from .numbers import numbers
@@ -151,12 +151,11 @@ def _matrix(frame: pd.DataFrame, names: Sequence[str], where: Where, decimal: st
 
 def _codes(column: pd.Series, name: str, where: Where) -> tuple[np.ndarray, list[str]]:
     """Number of each text in order of first appearance, and the texts."""
-    text = column.astype(object).map(str, na_action="ignore").str.strip()
-    empty = np.flatnonzero((text.isna() | (text == "")).to_numpy())
+    codes, texts = distinct(column)
+    empty = np.flatnonzero((codes < 0) | np.isin(codes, [k for k, text in enumerate(texts) if not text]))
     if empty.size:
         raise UserError(f"{where[empty[0]]} column {name}: is empty; give every row a value.")
-    codes, unique = pd.factorize(text)
-    return codes.astype(np.int64), [str(value) for value in unique]
+    return codes, texts
 
 
 def _within(stamps: np.ndarray, targets: np.ndarray, keep_future: bool) -> np.ndarray:
