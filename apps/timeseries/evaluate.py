@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 
 from apps.timeseries import baselines
+from apps.timeseries.conformal import calibrate
 from apps.timeseries.data.datamodule import ForecastData
 from apps.timeseries.data.windows import WindowDataset
 from apps.timeseries.forecasts import Forecasts
@@ -33,12 +34,17 @@ def collect(
     levels: tuple[float, ...] = LEVELS,
 ) -> Forecasts:
     """The network's forecasts of all windows, gathered over processes and in the order of the windows."""
+    task.prepare(data)
     batches = trainer.forecasts(task, data.loader(windows), ckpt_path)
     joined = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
     head = task.net.head
     target = joined["future_target"].masked_fill(~joined["future_observed_values"], float("nan"))
-    quantiles = head.quantiles(joined["prediction"], levels) if head.size > 1 else None
     point = head.point(joined["prediction"])
+    quantiles = head.quantiles(joined["prediction"], levels) if head.size > 1 else None
+    calibration = task.facts.get("conformal")
+    if quantiles is None and calibration:
+        chosen = [calibration["levels"].index(level) for level in levels]
+        quantiles = calibrate(point, calibration["shifts"][..., chosen])
     return Forecasts(
         point, target, joined["item"], joined["forecast_start"], data.panel, data.scaler, quantiles, levels
     )
@@ -47,7 +53,6 @@ def collect(
 def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None) -> Evaluation:
     """Scaled MSE and MAE over all test windows (the paper protocol), with the baselines the data allow."""
     started = time.perf_counter()
-    data.setup()
     windows = data.part("test")
     forecasts = collect(task, trainer, data, windows, ckpt_path)
     known = bool(data.panel.known_future)

@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from apps.timeseries.conformal import shifts
+from apps.timeseries.data.datamodule import ForecastData
 from apps.timeseries.data.scaler import Scaler
 from core.errors import UserError
 from core.training.task import Evaluation, OptimizerFactory, ScheduleFactory, Task, factory_class
 
 Batch = dict[str, Tensor]
+
+# Levels that are calibrated on the validation windows.
+LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 # Inputs of a network's forward, and the constructor argument that says how many there are.
 INPUTS = {
@@ -50,6 +55,7 @@ class ForecastTask(Task):
         super().__init__(optimizer, schedule)
         self.network, self.monitor = network, monitor
         self.net: nn.Module | None = None
+        self.held_out: list[tuple[Tensor, Tensor]] = []
         self.metrics = nn.ModuleDict(
             {f"{part}_{name}": MeanMetric() for part in ("val", "test") for name in ("loss", "mse", "mae")}
         )
@@ -60,17 +66,21 @@ class ForecastTask(Task):
         return factory_class(self.network).__name__
 
     def setup(self, stage: str) -> None:
+        if self.trainer.datamodule is not None:
+            self.prepare(self.trainer.datamodule)
+
+    def prepare(self, data: ForecastData) -> None:
         """Builds the network for the data, once."""
         if self.net is not None:
             return
-        data = self.trainer.datamodule
+        data.setup()
         sizes = self.facts.get("sizes") or data.sizes()
         self.build(data.context_length, data.prediction_length, sizes)
         self.facts = {
             "context_length": data.context_length,
             "prediction_length": data.prediction_length,
             "sizes": sizes,
-            "scaler": asdict(data.scaler),
+            "scaler": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(data.scaler).items()},
             "vocabulary": {name: list(values) for name, values in data.read().vocabulary.items()},
         }
 
@@ -124,6 +134,9 @@ class ForecastTask(Task):
         }
         if not len(error):
             return
+        if part == "val":
+            base = self.net.head.quantiles(prediction, LEVELS) if self.net.head.size > 1 else prediction
+            self.held_out.append((base.detach().cpu(), target.masked_fill(~observed, float("nan")).cpu()))
         for name, value in values.items():
             metric = self.metrics[f"{part}_{name}"]
             metric.update(value, weight=len(error))  # exact over all windows, whatever the batches
@@ -131,6 +144,14 @@ class ForecastTask(Task):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Residuals of the validation windows calibrate the quantiles of later forecasts (`conformal`)."""
+        if not self.held_out:
+            return
+        base, target = (torch.cat(part) for part in zip(*self.held_out, strict=True))
+        self.held_out.clear()
+        self.facts["conformal"] = {"levels": list(LEVELS), "shifts": shifts(base, target, LEVELS)}
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, "test")
@@ -151,6 +172,17 @@ class ForecastTask(Task):
         from apps.timeseries.predict import predict
 
         predict(self, trainer, datamodule, ckpt_path, out)
+
+    def restore_facts(self, ckpt_path: str | None) -> None:
+        """What a checkpoint says of its data, before the network is built.
+
+        Raises:
+            UserError: the network was not trained by `fit`.
+        """
+        if ckpt_path:
+            self.facts = torch.load(ckpt_path, map_location="cpu", weights_only=True)["omnimix"]["facts"]
+        if not self.facts.get("scaler"):
+            raise UserError("predict needs --ckpt_path with a checkpoint that fit has written.")
 
     def scaler(self) -> Scaler:
         """The scaling the checkpoint was trained with."""

@@ -295,6 +295,7 @@ def quiet() -> None:
         ".*is smaller than the logging interval.*",
         ".*Using `json`-module for json-handling.*",
         ".*JsonargparseDeprecation.*",
+        ".*callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", text)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")

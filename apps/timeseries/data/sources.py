@@ -3,12 +3,13 @@
 A source is named in YAML by `class_path`; a user's own table needs none, `ForecastData` reads it from `path`.
 """
 
-__all__ = ["EPF", "ETT", "Source"]
+__all__ = ["EPF", "ETT", "Simulated", "Source"]
 
 from dataclasses import replace
 
 from .epf import paper_split, read_epf
 from .ett import COLUMNS, ett_split, read_ett
+from .generator import simulate_prices
 from .series import Panel
 from .splits import Split, proportions
 
@@ -69,3 +70,21 @@ class ETT(Source):
 
     def split(self, panel: Panel) -> Split:
         return ett_split(panel, self.name)
+
+
+class Simulated(Source):
+    """Built-in hourly prices driven by load and wind forecasts (`generator.simulate_prices`): nothing to download.
+
+    Args:
+        series: how many, of unequal length.
+        days: length of the longest.
+        seed: of the simulation.
+    """
+
+    label = "built-in prices"
+
+    def __init__(self, series: int = 3, days: int = 365, seed: int = 0):
+        self.series, self.days, self.seed = series, days, seed
+
+    def panel(self) -> Panel:
+        return simulate_prices(self.series, self.days, self.seed).panel
