@@ -15,6 +15,7 @@ from apps.timeseries.data.windows import WindowDataset
 from apps.timeseries.forecasts import Forecasts
 from apps.timeseries.pictures import sections
 from apps.timeseries.published import PAPER
+from apps.timeseries.ridge import Ridge
 from core.training.report import Row, Table
 from core.training.results import hardware
 from core.training.task import Evaluation
@@ -65,6 +66,8 @@ def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt
         return Row(name, {f"{metric}{end}": value for metric, value in errors.items()}, note, ours)
 
     rows = [row(task.label, own, ours=True)]
+    ridge = Ridge(data.part("train"), data.part("validation"))
+    rows.append(row("ridge on the same inputs", ridge(windows, forecasts).scaled_errors()))
     plain = ["MSE", "MAE"] if known else []
     for name, forecast in naive(forecasts).items():
         rows.append(row(name, forecast.scaled_errors(), end=""))

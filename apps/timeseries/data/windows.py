@@ -3,8 +3,9 @@
 All standardised columns and the calendar of the rows that any window touches lie in one float32 table (R, W). A
 window is T = look-back + horizon successive rows, that is T * W successive numbers, so the table seen through
 overlapping strides (R - T + 1, T, W) has one window a row and a batch is one `index_select` of rows: a block copy
-a sample. Measured beside it, one thread, 9 columns, T = 192: indexing rows by a (B, T) index takes five times as long
-at B = 4 and eight times at B = 32.
+a sample. Measured on one thread with 3 columns, 4 calendar features and T = 192: 0.023 ms a batch of 4 and 0.034 ms
+a batch of 32, where slicing sample by sample under the default loader takes 0.135 and 0.505 ms; indexing the rows by
+a (B, T) index takes five to eight times as long as the block copy. The DataLoader around it adds 0.03 ms a batch.
 
 The batch, time before channel, gluonts' names (keys without columns are absent; L context, Lc covariate and H
 prediction length):
@@ -89,6 +90,7 @@ class WindowDataset(Dataset[Batch]):
                 f"WindowDataset: context_length {context_length}, prediction_length {prediction_length}, "
                 f"covariate_length {covariate_length} and stride {stride} must be at least 1."
             )
+        self.panel = panel
         self.context_length, self.prediction_length = context_length, prediction_length
         self.covariate_length, self.stride = covariate_length, stride
         self.look_back = max(context_length, covariate_length)
@@ -106,7 +108,7 @@ class WindowDataset(Dataset[Batch]):
             index = stamps(panel.starts, panel.freq, item.numpy(), row.numpy())
             features = np.asarray(time_features(index, panel.freq), dtype=np.float32)
         table = torch.zeros(len(row), columns + features.shape[1])
-        table[known, :columns] = scaler.transform(panel).nan_to_num_(nan=0.0)[source]
+        table[known, :columns] = scaler.transform(panel, source).nan_to_num_(nan=0.0)
         table[:, columns:] = torch.from_numpy(features)
         observed = torch.zeros(len(row), len(panel.target), dtype=torch.bool)
         observed[known] = panel.observed[source]
