@@ -1,7 +1,8 @@
 """Maths without parameters, one family a file; the readable `*_reference` stands beside the fast form.
 
-attend   softmax attention: dense, cross, biased, masked, causal
-groups   softmax attention inside the groups of a partition, ragged segments among them
-linear   linear attention: whole, causal in chunks, per segment
-merge    one softmax over several key sets; merging partial results
+attend     softmax attention: dense, cross, biased, masked, causal
+depthwise  depthwise convolution of tokens
+groups     softmax attention inside the groups of a partition, ragged segments among them
+linear     linear attention: whole, causal in chunks, from a state
+merge      one softmax over several key sets; merging partial results
 """

@@ -11,10 +11,13 @@ nothing is padded there; ragged sets have a few buckets by size with empty slots
 __all__ = ["Bucket", "IndexPlan", "Pairs", "Plan"]
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+
+Derived = TypeVar("Derived")
 
 
 class Pairs:
@@ -41,9 +44,9 @@ class Pairs:
         self.map_queries = map_queries
         self.map_keys = map_keys
         self.extent = extent
-        self._derived: dict[Hashable, Tensor] = {}
+        self._derived: dict[Hashable, Any] = {}
 
-    def derived(self, key: Hashable, make: Callable[["Pairs"], Tensor]) -> Tensor:
+    def derived(self, key: Hashable, make: Callable[["Pairs"], Derived]) -> Derived:
         """What a position computes from coordinates alone (row numbers of a table, say), kept with the plan.
 
         Args:

@@ -1,0 +1,72 @@
+"""The two feed-forward networks of transformers.
+
+MLP (Vaswani et al. 2017): W2 act(W1 x). Gated (Shazeer 2020, GLU family): W2 (act(Wg x) * W1 x); act is a sigmoid in
+GLU, GELU in GEGLU, SiLU in SwiGLU.
+"""
+
+__all__ = ["MLP", "GatedMLP"]
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear, activation, linear; (..., dim) -> (..., dim).
+
+    Args:
+        dim: width of the tokens.
+        hidden: width between the layers.
+        activation: makes the activation.
+        dropout: after the activation and after the second layer.
+        bias: whether the layers have one.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        *,
+        activation: Callable[[], nn.Module] = nn.GELU,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.enter = nn.Linear(dim, hidden, bias=bias)
+        self.activation = activation()
+        self.leave = nn.Linear(hidden, dim, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.leave(self.dropout(self.activation(self.enter(x)))))
+
+
+class GatedMLP(nn.Module):
+    """A gated hidden layer; (..., dim) -> (..., dim). SwiGLU by default.
+
+    Args:
+        dim: width of the tokens.
+        hidden: width between the layers; 2/3 of an MLP's gives the same number of weights.
+        activation: makes the activation of the gate.
+        dropout: after the gate and after the last layer.
+        bias: whether the layers have one.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        *,
+        activation: Callable[[], nn.Module] = nn.SiLU,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, hidden, bias=bias)
+        self.enter = nn.Linear(dim, hidden, bias=bias)
+        self.activation = activation()
+        self.leave = nn.Linear(hidden, dim, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.leave(self.dropout(self.activation(self.gate(x)) * self.enter(x))))

@@ -1,0 +1,53 @@
+"""What every attention in groups shares: projections, heads, bias a bucket; the plan comes from the mixer around it."""
+
+__all__ = ["GroupAttention"]
+
+from torch import Tensor, nn
+
+from core.mixers.base import init_linear
+from core.ops.groups import attend_groups
+from core.partitions import Plan
+from core.positions import ScoreBias
+
+
+class GroupAttention(nn.Module):
+    """W_o concat_h softmax(q_h k_h^T / sqrt(d) + bias) v_h inside the groups of a plan; a part of mixers, not a mixer.
+
+    Args:
+        dim: width of the tokens.
+        heads: number of heads.
+        bias: whether q, k and v have one.
+        score_bias: added to the scores of each bucket.
+        dropout: of attention weights.
+
+    Raises:
+        ValueError: where the number of heads does not divide dim.
+    """
+
+    def __init__(self, dim: int, heads: int, *, bias: bool, score_bias: ScoreBias | None, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"attention: dim {dim} and {heads} heads; give a number of heads that divides dim")
+        self.heads = heads
+        self.dropout = dropout
+        self.q = nn.Linear(dim, dim, bias=bias)
+        self.k = nn.Linear(dim, dim, bias=bias)
+        self.v = nn.Linear(dim, dim, bias=bias)
+        self.out = nn.Linear(dim, dim)
+        self.score_bias = score_bias
+        init_linear(self.q, self.k, self.v, self.out)
+
+    def forward(self, x: Tensor, plan: Plan, mask: Tensor | None) -> Tensor:
+        """x (B, *grid of the plan, dim), mask (B, *grid) of real keys -> the same shape as x."""
+        q, k, v = (project(x).unflatten(-1, (self.heads, -1)) for project in (self.q, self.k, self.v))
+        score_bias = self.score_bias
+        y = attend_groups(
+            q,
+            k,
+            v,
+            plan,
+            biases=None if score_bias is None else [score_bias(bucket.pairs) for bucket in plan.buckets],
+            mask=mask,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.out(y.flatten(-2))

@@ -1,0 +1,182 @@
+"""What changes the number of tokens: `(x, mask) -> Resampled(tokens, mask, map)`, where the map leads back.
+
+A grid that does not divide is filled up with zeros at the end of each axis, so every size works and nothing is lost; a
+coarse token is real if any of its fine ones is.
+"""
+
+__all__ = ["ConvEmbed", "PatchEmbed", "PatchMap", "PatchMerging", "Resampled"]
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.layout import grid_of, zero_padding
+
+
+class PatchMap(NamedTuple):
+    """Which fine tokens became which coarse one.
+
+    Attributes:
+        grid: sizes of the fine grid.
+        patch: fine tokens a coarse one, an axis.
+    """
+
+    grid: tuple[int, ...]
+    patch: tuple[int, ...]
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Give every fine token its coarse one: (B, *coarse, C) -> (B, *grid, C)."""
+        for axis, (size, length) in enumerate(zip(self.patch, self.grid, strict=True)):
+            x = x.repeat_interleave(size, dim=axis + 1).narrow(axis + 1, 0, length)
+        return x
+
+    def unfold(self, x: Tensor) -> Tensor:
+        """Cut every coarse token into its fine ones: (B, *coarse, *patch * C as one axis) -> (B, *grid, C)."""
+        rank = len(self.patch)
+        coarse = x.shape[1:-1]
+        x = x.unflatten(-1, (*self.patch, -1))
+        order = [1 + i + part * rank for i in range(rank) for part in (0, 1)]
+        x = x.permute(0, *order, 2 * rank + 1)
+        x = x.reshape(len(x), *(n * p for n, p in zip(coarse, self.patch, strict=True)), x.shape[-1])
+        return x[(slice(None), *(slice(0, length) for length in self.grid))]
+
+
+class Resampled(NamedTuple):
+    """Coarse tokens (B, *coarse, C'), their mask (B, *coarse) or None, and the way back."""
+
+    tokens: Tensor
+    mask: Tensor | None
+    map: PatchMap
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches to tokens by one linear map, kept as a convolution with stride = kernel.
+
+    Args:
+        in_channels: width of the fine tokens (pixels, samples).
+        dim: width of the coarse tokens.
+        patch: fine tokens a patch, an axis; its length is the rank of the grids.
+        norm: makes a norm of the result from its width.
+        bias: whether the linear map has one.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        dim: int,
+        patch: Sequence[int],
+        *,
+        norm: Callable[[int], nn.Module] | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.patch = tuple(patch)
+        self.proj = _CONVOLUTIONS[len(self.patch) - 1](in_channels, dim, self.patch, self.patch, bias=bias)
+        self.norm = nn.Identity() if norm is None else norm(dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
+        grid = _grid_of_rank(x, self.patch, self)
+        x = _filled(zero_padding(x, mask), self.patch)
+        tokens = self.norm(self.proj(x.movedim(-1, 1)).movedim(1, -1))
+        return Resampled(tokens, _coarse_mask(mask, self.patch), PatchMap(grid, self.patch))
+
+
+class PatchMerging(nn.Module):
+    """Concatenate the tokens of each patch, norm, linear (Swin, Liu et al. 2021).
+
+    The patch's tokens follow each other with the first axis running fastest, as in the release.
+
+    Args:
+        dim: width of the fine tokens.
+        out_dim: width of the coarse tokens; Swin takes 2 * dim.
+        patch: fine tokens a patch, an axis.
+        norm: makes the norm over the concatenated channels.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        out_dim: int,
+        patch: Sequence[int] = (2, 2),
+        *,
+        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        self.patch = tuple(patch)
+        self.norm = norm(dim * prod(self.patch))
+        self.reduction = nn.Linear(dim * prod(self.patch), out_dim, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
+        grid = _grid_of_rank(x, self.patch, self)
+        rank = len(grid)
+        x = _filled(zero_padding(x, mask), self.patch)
+        x = x.reshape(len(x), *(n for s, p in zip(x.shape[1:-1], self.patch, strict=True) for n in (s // p, p)), -1)
+        coarse = [1 + 2 * axis for axis in range(rank)]
+        inside = [2 + 2 * axis for axis in reversed(range(rank))]
+        x = x.permute(0, *coarse, *inside, 2 * rank + 1).flatten(rank + 1)
+        return Resampled(self.reduction(self.norm(x)), _coarse_mask(mask, self.patch), PatchMap(grid, self.patch))
+
+
+class ConvEmbed(nn.Module):
+    """Overlapping patches by a strided convolution (SegFormer, PVT v2); the grid shrinks to ceil(size / stride).
+
+    Args:
+        in_channels: width of the fine tokens.
+        dim: width of the coarse tokens.
+        kernel: kernel size an axis, odd.
+        stride: fine tokens a coarse one, an axis.
+        norm: makes a norm of the result from its width.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        dim: int,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        *,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(kernel) != len(stride) or any(k % 2 == 0 for k in kernel):
+            raise ValueError(f"ConvEmbed: kernel {kernel} with stride {stride}; give odd kernels and one stride each")
+        self.stride = tuple(stride)
+        padding = tuple(k // 2 for k in kernel)
+        self.proj = _CONVOLUTIONS[len(self.stride) - 1](in_channels, dim, tuple(kernel), self.stride, padding)
+        self.norm = nn.Identity() if norm is None else norm(dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
+        grid = _grid_of_rank(x, self.stride, self)
+        tokens = self.norm(self.proj(zero_padding(x, mask).movedim(-1, 1)).movedim(1, -1))
+        return Resampled(tokens, _coarse_mask(mask, self.stride), PatchMap(grid, self.stride))
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _grid_of_rank(x: Tensor, patch: tuple[int, ...], owner: nn.Module) -> tuple[int, ...]:
+    grid = grid_of(x)
+    if len(grid) != len(patch):
+        raise ValueError(f"{type(owner).__name__}: patch {patch} for a grid {grid}; give one patch size a grid axis")
+    return grid
+
+
+def _filled(x: Tensor, patch: tuple[int, ...]) -> Tensor:
+    """x (B, *grid, ...) with each axis filled up with zeros to a multiple of the patch."""
+    short = [-length % size for length, size in zip(x.shape[1:], patch, strict=False)]
+    if not any(short):
+        return x
+    sides = [n for s in reversed(short) for n in (0, s)]
+    return F.pad(x, (*(0, 0) * (x.ndim - 1 - len(patch)), *sides))
+
+
+def _coarse_mask(mask: Tensor | None, patch: tuple[int, ...]) -> Tensor | None:
+    if mask is None:
+        return None
+    mask = _filled(mask, patch)
+    for axis, size in enumerate(patch):
+        mask = mask.unflatten(axis + 1, (-1, size)).any(axis + 2)
+    return mask
