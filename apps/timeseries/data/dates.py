@@ -137,8 +137,8 @@ def _nanoseconds(stamps: pd.Series, name: str, where: Where, rows: np.ndarray | 
 
 def _time_format(text: str) -> str:
     """strptime format of what follows the date."""
-    gap = re.match(r"[T\s]*", text)[0]
-    clock = text[len(gap) :]
+    clock = text.lstrip("T \t")
+    gap = text[: len(text) - len(clock)]
     if not clock:
         return ""
     hour = "%I" if re.search(r"[AaPp][Mm]$", clock) else "%H"

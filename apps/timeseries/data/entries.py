@@ -45,12 +45,13 @@ def from_entries(
     Raises:
         UserError: no entries, entries of different frequency or with different features, lengths that do not fit.
     """
-    blocks, item_ids, starts, reals, codes, shape = [], [], [], [], [], None
+    series: list[tuple[np.ndarray, str, np.datetime64, np.ndarray, np.ndarray]] = []
+    shape: tuple[int, ...] | None = None
     for number, entry in enumerate(entries):
         name = str(entry.get("item_id", number))
         start, step = _stamp(entry["start"], freq, f"{source}: series {name!r}")
         freq = freq or step
-        if step is not None and parse_frequency(step) != parse_frequency(freq):
+        if step and freq and parse_frequency(step) != parse_frequency(freq):
             raise UserError(
                 f"{source}: series {name!r} has the frequency {step}, the first one {freq}; read them apart."
             )
@@ -75,13 +76,11 @@ def from_entries(
             block[:history, len(y) : len(y) + len(past)] = past.T[:history]
         if len(known):
             block[: known.shape[1], len(y) + len(past) :] = known.T
-        for destination, value in zip(
-            (blocks, item_ids, starts, reals, codes), (block, name, start, real, code), strict=True
-        ):
-            destination.append(value)
-    if shape is None:
+        series.append((block, name, start, real, code))
+    if shape is None or freq is None:
         raise UserError(f"{source}: has no series.")
-    codes = np.stack(codes)
+    blocks, item_ids, starts, reals, code_rows = zip(*series, strict=True)
+    codes = np.stack(code_rows)
     if vocabulary is None:
         vocabulary = {f"static_{k}": [str(code) for code in range(codes[:, k].max() + 1)] for k in range(shape[4])}
     return Panel(

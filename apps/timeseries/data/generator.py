@@ -13,6 +13,11 @@ So load and wind are worth knowing for the hours to be forecast (known-future co
 the regime and the fuel level (a past-only column, a slow walk) have to be read from the past, and the series differ
 by their attributes (region, shares of wind and of thermal plants). `Simulation.mean` gives the best possible error:
 the error of a forecast that knew the regime; a model comes near it from above. Nothing is fitted to a real market.
+
+Measured on the default series (first 70 % train, last 20 % test, 168 -> 24, every 5th and 7th window, standardised
+prices, MSE / MAE): same hour a day ago .678 / .585, a week ago .694 / .618; ridge on past covariates .325 / .402 and
+with those of the forecast hours .118 / .208; a two-layer perceptron on the same inputs .325 / .397 and .085 / .185 in
+6 seconds of training; the known mean .026 / .082.
 """
 
 __all__ = ["Simulation", "simulate_prices"]
@@ -29,7 +34,11 @@ REGIONS = ("coast", "plain", "mountain")
 
 
 class Simulation(NamedTuple):
-    """Simulated series, and for each of their rows the mean of the price given everything but the noise, (N,)."""
+    """Simulated series, and for each of their rows the mean of the price given everything but the noise.
+
+    `mean` (N,) is in the panel's units and order: the truth of a window's forecast is
+    `mean[panel.offsets[item] + forecast_start + arange(H)]`.
+    """
 
     panel: Panel
     mean: Tensor

@@ -58,8 +58,12 @@ class Scaler:
         static_loc, static_scale = _moments(panel.reals.numpy(), panel.static_real_names, panel.source)
         return cls(panel.columns, loc, scale, len(panel.target), static_loc, static_scale)
 
-    def transform(self, panel: Panel) -> Tensor:
+    def transform(self, panel: Panel, rows: Tensor | None = None) -> Tensor:
         """The standardised values of a panel with these columns, (N, C) float32; NaN stays NaN.
+
+        Args:
+            panel: the series.
+            rows: numbers of the wanted rows of `panel.values` (default: all).
 
         Raises:
             UserError: the panel has other columns than the one the statistics come from.
@@ -70,7 +74,7 @@ class Scaler:
                 f"{', '.join(self.columns)}; give the same columns in the same roles."
             )
         # In float64: a large mean would otherwise cost the digits that matter.
-        return _standardise(panel.values, self.loc, self.scale)
+        return _standardise(panel.values if rows is None else panel.values[rows], self.loc, self.scale)
 
     def transform_static(self, panel: Panel) -> Tensor:
         """The standardised static real attributes, (S, R)."""

@@ -127,6 +127,7 @@ def _read(
     wide: bool = False,
 ) -> tuple[Rows, Columns]:
     columns = columns.resolve(table_header(path), path.name)
+    assert columns.timestamp is not None  # resolved
     if wide:
         columns = replace(columns, item_id=None)
     text = [columns.timestamp, *([columns.item_id] if columns.item_id else []), *columns.static_cat]
