@@ -16,7 +16,7 @@ Read are the files of the record, the copies in thuml/TimeXer (target `OT`, spac
 `2013/1/1 0:00`) and cleaned ones, with the price in any column.
 """
 
-__all__ = ["SETS", "fev_part", "paper_split", "read_epf", "toolbox_part"]
+__all__ = ["SETS", "before", "fev_part", "paper_split", "read_epf", "toolbox_part"]
 
 from pathlib import Path
 

@@ -127,9 +127,9 @@ def _read(
     wide: bool = False,
 ) -> tuple[Rows, Columns]:
     columns = columns.resolve(table_header(path), path.name)
-    assert columns.timestamp is not None  # resolved
     if wide:
         columns = replace(columns, item_id=None)
+    assert columns.timestamp is not None  # resolved
     text = [columns.timestamp, *([columns.item_id] if columns.item_id else []), *columns.static_cat]
     frame, where = read_frame(path, text, decimal)
     stamps = time_stamps(frame[columns.timestamp], columns.timestamp, where, dayfirst, timezone)
