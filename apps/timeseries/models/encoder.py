@@ -14,6 +14,8 @@ __all__ = ["EncoderLayer"]
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from apps.timeseries.models.dropout import dropout
+
 
 class EncoderLayer(nn.Module):
     """One layer on tokens `(B, N, dim)`.
@@ -58,8 +60,8 @@ class EncoderLayer(nn.Module):
     def _attention(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return F.dropout(self.out(mixed.transpose(1, 2).flatten(2)), self.dropout, self.training)
+        return dropout(self.out(mixed.transpose(1, 2).flatten(2)), self.dropout, self.training)
 
     def _mlp(self, x: Tensor) -> Tensor:
-        inner = F.dropout(self.activation(self.expand(x)), self.dropout, self.training)
-        return F.dropout(self.contract(inner), self.dropout, self.training)
+        inner = dropout(self.activation(self.expand(x)), self.dropout, self.training)
+        return dropout(self.contract(inner), self.dropout, self.training)

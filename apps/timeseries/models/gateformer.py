@@ -20,11 +20,11 @@ are series that are not forecast; missing values; probabilistic heads.  Nothing 
 __all__ = ["Gateformer", "release_mapping"]
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.covariates import cut, normalized
+from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.encoder import EncoderLayer
 from apps.timeseries.models.normalize import window_statistics
 from apps.timeseries.models.patchtst import Patches
@@ -131,7 +131,7 @@ class Gateformer(nn.Module):
         return self.head.finish(raw, loc, scale)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
 
 def layer(dim: int, heads: int, hidden: int, dropout: float) -> EncoderLayer:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.covariates import StaticEmbedding, cut, normalized
+from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.encoder import EncoderLayer
 from apps.timeseries.models.normalize import window_statistics
 from core.checkpoint import Mapping, cat, derive, same
@@ -116,7 +117,7 @@ class ITransformer(nn.Module):
             tokens = tokens + F.pad(horizon, (0, 0, tokens.shape[1] - horizon.shape[1], 0))
         if self.static is not None:
             tokens = torch.cat([tokens, self.static(feat_static_real, feat_static_cat).unsqueeze(1)], 1)
-        tokens = F.dropout(tokens, self.dropout, self.training)
+        tokens = dropout(tokens, self.dropout, self.training)
         for layer in self.layers:
             tokens = layer(tokens)
         raw = self.forecast(self.norm(tokens[:, : self.target_dim]))

@@ -19,11 +19,11 @@ __all__ = ["PatchTSMixer", "PatchTSMixerBackbone"]
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.covariates import StaticEmbedding, cut, normalized
+from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer_heads import ChannelReconciliation, PatchReconciliation, hierarchy_loss
 from apps.timeseries.models.patchtsmixer_layers import MixerLayer
 from apps.timeseries.models.patchtsmixer_scalers import Scaler, StdScaler
@@ -238,7 +238,7 @@ class PatchTSMixer(nn.Module):
 
     def project(self, hidden: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         """Features `(B, K, P, dim)` of the targets to raw numbers `(B, H, K, A)`."""
-        features = F.dropout(hidden.flatten(2), self.head_dropout, self.training)
+        features = dropout(hidden.flatten(2), self.head_dropout, self.training)
         raw = self.forecast(features).unflatten(2, (self.prediction_length, self.head.size)).transpose(1, 2)
         if self.hierarchy is not None:
             raw, sums = self.hierarchy(features, raw)

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from apps.timeseries.models.dropout import dropout
+
 
 class TokenBatchNorm(nn.BatchNorm1d):
     """Batch norm of channels-last tokens `(..., dim)`, every token a sample."""
@@ -44,6 +46,10 @@ class Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weigh(x).softmax(-1)
 
+    def columns(self, x: Tensor) -> Tensor:
+        """The same along the first axis of a matrix."""
+        return x * columns(self.weigh, x).softmax(0)
+
 
 class Mlp(nn.Module):
     """Two Linears along the last axis with gelu between; dropout after both.
@@ -60,12 +66,31 @@ class Mlp(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.dropout(F.gelu(self.expand(x)), self.dropout, self.training)
-        return F.dropout(self.contract(inner), self.dropout, self.training)
+        inner = dropout(F.gelu(self.expand(x)), self.dropout, self.training)
+        return dropout(self.contract(inner), self.dropout, self.training)
+
+    def columns(self, x: Tensor) -> Tensor:
+        """The same along the first axis of a matrix."""
+        inner = dropout(F.gelu(columns(self.expand, x)), self.dropout, self.training)
+        return dropout(columns(self.contract, inner), self.dropout, self.training)
+
+
+def as_rows(size: int, numbers: int) -> bool:
+    """Whether an axis is mixed as rows of a Linear instead of columns.
+
+    Measured on one CPU thread: rows of 7 are products of tiny matrices, columns take a third of the time, in training
+    half; with 64 columns win by a tenth as long as everything stays in the cache and lose as much beyond.
+    """
+    return size >= 48 and numbers >= 2**18
+
+
+def columns(linear: nn.Linear, x: Tensor) -> Tensor:
+    """A Linear along the first axis of a matrix."""
+    return torch.addmm(linear.bias.unsqueeze(1), linear.weight, x)
 
 
 class Attention(nn.Module):
-    """Softmax attention over tokens `(N, P, dim)`, with dropout on the weights.
+    """Softmax attention over tokens `(N, P, dim)`, dropout on the weights alone.
 
     Args:
         dim: token width.
@@ -123,20 +148,25 @@ class AxisMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
-        y = normed.transpose(self.axis, -1)
-        if self.gate is not None and self.gate_first:
-            y = self.gate(y)
-        y = self.mlp(y)
-        if self.gate is None or self.gate_first:
-            weights = None
+        if self.axis == 3:
+            y = self.mlp(normed)
+            return x + y if self.gate is None else torch.addcmul(x, y, self.gate.weigh(y).softmax(-1))
+        if as_rows(x.shape[self.axis], x.numel()):
+            y = self._mixed(normed.transpose(self.axis, -1), self.mlp, self.gate).transpose(self.axis, -1)
         else:
-            weights = self.gate.weigh(y).softmax(-1).transpose(self.axis, -1)
-        y = y.transpose(self.axis, -1)
+            ahead = normed.movedim(self.axis, 0)
+            gate = None if self.gate is None else self.gate.columns
+            y = self._mixed(ahead.reshape(len(ahead), -1), self.mlp.columns, gate)
+            y = y.view(ahead.shape).movedim(0, self.axis)
         if self.attention is not None:
             attended = self.attention(normed.flatten(0, 1)).view(x.shape)
-            y = attended + y if weights is None else torch.addcmul(attended, y, weights)
-            return x + self.attention_norm(y)
-        return x + y if weights is None else torch.addcmul(x, y, weights)
+            y = self.attention_norm(y + attended)
+        return x + y
+
+    def _mixed(self, y: Tensor, mlp: Callable[[Tensor], Tensor], gate: Callable[[Tensor], Tensor] | None) -> Tensor:
+        if gate is None:
+            return mlp(y)
+        return mlp(gate(y)) if self.gate_first else gate(mlp(y))
 
 
 def channel_mixer(

@@ -14,10 +14,10 @@ __all__ = ["PatchTSMixerPooled", "last_patch", "max_pool", "mean_pool"]
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
+from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer import PatchTSMixerBackbone, start
 from apps.timeseries.models.patchtsmixer_scalers import NoScaler, Scaler, StdScaler
 
@@ -108,7 +108,7 @@ class PatchTSMixerPooled(nn.Module):
             features = self.injection(features, loc, scale)
         if self.pool is not None:
             features = self.pool(features)
-        raw = self.output(F.dropout(features.flatten(1), self.head_dropout, self.training))
+        raw = self.output(dropout(features.flatten(1), self.head_dropout, self.training))
         if self.output_range is not None:
             low, high = self.output_range
             raw = raw.sigmoid() * (high - low) + low

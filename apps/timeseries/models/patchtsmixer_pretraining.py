@@ -15,9 +15,9 @@ __all__ = ["LastPatches", "PatchTSMixerPretraining", "RandomPatches"]
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer import PatchTSMixerBackbone, start
 from apps.timeseries.models.patchtsmixer_scalers import Scaler, StdScaler
 
@@ -108,7 +108,7 @@ class PatchTSMixerPretraining(nn.Module):
         patches = self.backbone.patches(scaled)
         hidden = self.hide(*patches.shape[:3], patches.device)
         features = self.backbone(patches.masked_fill(hidden.unsqueeze(-1), self.hidden_value))
-        return self.restore(F.dropout(features, self.head_dropout, self.training)), patches, hidden
+        return self.restore(dropout(features, self.head_dropout, self.training)), patches, hidden
 
     def loss(
         self, predicted: Tensor, patches: Tensor, hidden: Tensor, past_observed_values: Tensor | None = None

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.dlinear import fill_forward, moving_average
+from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.normalize import window_statistics
 from apps.timeseries.models.patchtsmixer_layers import TokenBatchNorm
 from apps.timeseries.models.patchtst_layers import EncoderLayer, ResidualAttention
@@ -90,7 +91,7 @@ class ForecastHead(nn.Module):
             raw = F.linear(x, self.weight[0], self.bias[0])
         else:
             raw = torch.einsum("bkf,kof->bko", x, self.weight) + self.bias
-        return F.dropout(raw, self.dropout, self.training)
+        return dropout(raw, self.dropout, self.training)
 
 
 class Patches(nn.Module):
@@ -160,7 +161,7 @@ class Branch(nn.Module):
             loc, scale = x.new_zeros(batch, 1, channels), x.new_ones(batch, 1, channels)
         else:
             x, loc, scale = self.normalize(x, observed)
-        tokens = F.dropout(self.embedding(self.patches(x)), self.dropout, self.training).flatten(0, 1)
+        tokens = dropout(self.embedding(self.patches(x)), self.dropout, self.training).flatten(0, 1)
         scores = None
         for layer in self.layers:
             tokens, scores = layer(tokens, scores if self.residual_scores else None)

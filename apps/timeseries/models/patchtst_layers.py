@@ -16,8 +16,9 @@ __all__ = ["EncoderLayer", "ResidualAttention"]
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from apps.timeseries.models.dropout import dropout
 
 
 class ResidualAttention(nn.Module):
@@ -61,7 +62,7 @@ class ResidualAttention(nn.Module):
         scores = (q * self.scale) @ k.mT
         if previous is not None:
             scores = scores + previous
-        weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
+        weights = dropout(scores.softmax(-1), self.dropout, self.training)
         return self.out((weights @ v).transpose(1, 2).flatten(2)), scores
 
 
@@ -101,9 +102,9 @@ class EncoderLayer(nn.Module):
         x = self.norm1(x) if self.pre_norm else x
         mixed, scores = self.attention(x, previous)
         # The release has two dropouts here, behind the projection and on the branch.
-        mixed = F.dropout(F.dropout(mixed, self.dropout, self.training), self.dropout, self.training)
+        mixed = dropout(dropout(mixed, self.dropout, self.training), self.dropout, self.training)
         x = x + mixed if self.pre_norm else self.norm1(x + mixed)
         x = self.norm2(x) if self.pre_norm else x
-        inner = F.dropout(self.activation(self.expand(x)), self.dropout, self.training)
-        x = x + F.dropout(self.contract(inner), self.dropout, self.training)
+        inner = dropout(self.activation(self.expand(x)), self.dropout, self.training)
+        x = x + dropout(self.contract(inner), self.dropout, self.training)
         return (x if self.pre_norm else self.norm2(x)), scores

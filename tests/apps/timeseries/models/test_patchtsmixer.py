@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from apps.timeseries.heads import Quantiles
+from apps.timeseries.models import patchtsmixer_layers
 from apps.timeseries.models.goldens_patchtsmixer import PATCHTSMIXER
 from apps.timeseries.models.patchtsmixer import PatchTSMixer, PatchTSMixerBackbone
-from apps.timeseries.models.patchtsmixer_layers import TokenBatchNorm
+from apps.timeseries.models.patchtsmixer_layers import TokenBatchNorm, channel_mixer, patch_mixer
 from apps.timeseries.models.patchtsmixer_release import forecaster_mapping, settings
 from apps.timeseries.models.patchtsmixer_scalers import MeanScaler, NoScaler, StdScaler
 from apps.timeseries.models.positions import normal, sinusoidal
@@ -111,6 +112,20 @@ def test_token_batch_norm_is_batch_norm_over_all_tokens():
     ours, plain = TokenBatchNorm(6), nn.BatchNorm1d(6)
     torch.testing.assert_close(ours(x), plain(x.movedim(-1, 1).flatten(2)).unflatten(2, (3, 5)).movedim(1, -1))
     torch.testing.assert_close(ours.running_var, plain.running_var)
+
+
+@pytest.mark.parametrize("make", [channel_mixer, patch_mixer])
+def test_rows_and_columns_are_the_same_product(make, monkeypatch):
+    torch.manual_seed(0)
+    size = {channel_mixer: 3, patch_mixer: 5}[make]
+    mixer, x = make(6, size, 2).double(), torch.randn(2, 3, 5, 6).double()
+    results = []
+    for rows in (False, True):
+        monkeypatch.setattr(patchtsmixer_layers, "as_rows", lambda size, numbers, rows=rows: rows)
+        z = x.clone().requires_grad_(True)
+        y = mixer(z)
+        results.append([y, *torch.autograd.grad(y.square().sum(), [z, *mixer.parameters()])])
+    torch.testing.assert_close(*results)
 
 
 def test_settings_read_a_transformers_configuration():
