@@ -44,7 +44,7 @@ class Pyramid(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels = [stage.dim for stage in stages]
-        self.strides = []
+        self.strides: list[int] = []
         for stage in stages:
             self.strides.append(stage.stride * (self.strides[-1] if self.strides else 1))
 

@@ -8,7 +8,7 @@ __all__ = ["ConvEmbed", "PatchEmbed", "PatchMap", "PatchMerging", "Resampled"]
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -154,7 +154,7 @@ class ConvEmbed(nn.Module):
         return Resampled(tokens, _coarse_mask(mask, self.stride), PatchMap(grid, self.stride))
 
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _grid_of_rank(x: Tensor, patch: tuple[int, ...], owner: nn.Module) -> tuple[int, ...]:

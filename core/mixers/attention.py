@@ -33,6 +33,7 @@ class Attention(Mixer):
         rotary: turns q and k by their place on the map, in x's frame where the context is another map.
         score_bias: added to the scores; reads the coordinates of the whole map.
         lepe: a branch on the values; neither with a context nor causal.
+        scale: factor of the scores; head_dim ** -0.5 by default.
         dropout: of attention weights.
         max_length: tokens that the cache of `step` can hold.
     """
@@ -50,6 +51,7 @@ class Attention(Mixer):
         rotary: Rotary | RotaryInterleaved | None = None,
         score_bias: ScoreBias | None = None,
         lepe: LePE | None = None,
+        scale: float | None = None,
         dropout: float = 0.0,
         max_length: int = 2048,
     ) -> None:
@@ -61,6 +63,7 @@ class Attention(Mixer):
         self.heads = heads
         self.head_dim = dim // heads if head_dim is None else head_dim
         self.causal = causal
+        self.scale = scale
         self.dropout = dropout
         self.max_length = max_length
         width = self.heads * self.head_dim
@@ -107,6 +110,7 @@ class Attention(Mixer):
             bias=bias,
             mask=None if real is None else real.flatten(1)[:, None, None, :],
             causal=self.causal and context is None,
+            scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
         )
         y = y.transpose(1, 2).flatten(2).unflatten(1, grid)
@@ -164,6 +168,7 @@ class Attention(Mixer):
             values[:, :, :end].to(q.dtype),
             bias=bias,
             mask=(places <= own[..., None])[:, None],
+            scale=self.scale,
         )
         return self.out(y.transpose(1, 2).flatten(2)), (keys, values, length + x.shape[1])
 
@@ -184,6 +189,7 @@ class Attention(Mixer):
             other,
             bias=None if score_bias is None else lambda bucket: score_bias(bucket.pairs),
             causal=self.causal and causal,
+            scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
         )
         return self.out(y.flatten(1))

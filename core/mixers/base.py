@@ -48,7 +48,8 @@ def init_linear(*layers: nn.Linear) -> None:
 
 def auxiliary_loss(model: nn.Module) -> Tensor:
     """Sum of the auxiliary losses that the last forward pass left in a model's modules; 0 without any."""
-    losses = [m.aux for m in model.modules() if isinstance(getattr(m, "aux", None), Tensor)]
+    found = (getattr(module, "aux", None) for module in model.modules())
+    losses = [loss for loss in found if isinstance(loss, Tensor)]
     return torch.stack(losses).sum() if losses else torch.zeros(())
 
 

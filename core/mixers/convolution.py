@@ -3,6 +3,7 @@
 __all__ = ["DepthwiseConv"]
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,9 @@ class DepthwiseConv(Mixer):
         if causal and len(kernel) != 1:
             raise ValueError(f"DepthwiseConv: causal with kernel {tuple(kernel)}; give one size, for sequences")
         self.causal = causal
-        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
+        convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
         # Drawn as torch draws a convolution's: uniform within 1 / sqrt(kernel).
-        own = convolution(dim, dim, tuple(kernel), groups=dim, bias=bias)  # type: ignore[arg-type]
+        own = convolution(dim, dim, tuple(kernel), groups=dim, bias=bias)
         self.weight, self.bias = own.weight, own.bias
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -18,18 +18,29 @@ class GroupAttention(nn.Module):
         heads: number of heads.
         bias: whether q, k and v have one.
         score_bias: added to the scores of each bucket.
+        scale: factor of the scores; width of a head ** -0.5 by default.
         dropout: of attention weights.
 
     Raises:
         ValueError: where the number of heads does not divide dim.
     """
 
-    def __init__(self, dim: int, heads: int, *, bias: bool, score_bias: ScoreBias | None, dropout: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        bias: bool,
+        score_bias: ScoreBias | None,
+        dropout: float,
+        scale: float | None = None,
+    ) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"attention: dim {dim} and {heads} heads; give a number of heads that divides dim")
         self.heads = heads
         self.dropout = dropout
+        self.scale = scale
         self.q = nn.Linear(dim, dim, bias=bias)
         self.k = nn.Linear(dim, dim, bias=bias)
         self.v = nn.Linear(dim, dim, bias=bias)
@@ -48,6 +59,7 @@ class GroupAttention(nn.Module):
             plan,
             biases=None if score_bias is None else [score_bias(bucket.pairs) for bucket in plan.buckets],
             mask=mask,
+            scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
         )
         return self.out(y.flatten(-2))

@@ -6,14 +6,14 @@ The mean is over what exists: neither beyond the border nor padding counts (the 
 __all__ = ["Pooling"]
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from core.layout import grid_of, zero_padding
 from core.mixers.base import Mixer
-
-_MEANS = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
 
 class Pooling(Mixer):
@@ -39,15 +39,17 @@ class Pooling(Mixer):
                 "give one kernel size a grid axis"
             )
         x = zero_padding(x, mask)
-        if mask is None:
-            return self._mean(x, inside=True) - x
-        share = self._mean(mask[..., None].to(x.dtype), inside=False)
-        mean = self._mean(x, inside=False) / share.masked_fill(share == 0, 1)
-        return zero_padding(mean - x, mask)
+        if mask is None and len(self.kernel) < 3:
+            padding = tuple(size // 2 for size in self.kernel)
+            pool: Any = (F.avg_pool1d, F.avg_pool2d)[len(self.kernel) - 1]
+            return pool(x.movedim(-1, 1), self.kernel, 1, padding, count_include_pad=False).movedim(1, -1) - x
+        real = torch.ones_like(x[..., :1]) if mask is None else mask[..., None].to(x.dtype)
+        share = self._mean(real)
+        return zero_padding(self._mean(x) / share.masked_fill(share == 0, 1) - x, mask)
 
-    def _mean(self, x: Tensor, *, inside: bool) -> Tensor:
-        """Mean over the kernel, over what lies inside the map or counting zeros beyond it."""
-        padding = tuple(size // 2 for size in self.kernel)
-        pool = _MEANS[len(self.kernel) - 1]
-        y = pool(x.movedim(-1, 1), self.kernel, 1, padding, count_include_pad=not inside)  # type: ignore[operator]
-        return y.movedim(1, -1)
+    def _mean(self, x: Tensor) -> Tensor:
+        """Mean over the kernel, zeros beyond the border counted."""
+        # Padded here, because the pooling of volumes refuses maps smaller than its kernel whatever its own padding.
+        sides = [side for size in reversed(self.kernel) for side in (size // 2, size // 2)]
+        mean: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(self.kernel) - 1]
+        return mean(F.pad(x, (0, 0, *sides)).movedim(-1, 1), self.kernel, 1).movedim(1, -1)

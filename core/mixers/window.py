@@ -34,6 +34,7 @@ class WindowAttention(Mixer):
         shift: where the first full window starts, an axis; 0 by default. Swin alternates 0 and window // 2.
         bias: whether q, k and v have one.
         make_score_bias: makes what is added to the scores from heads and window; None = nothing.
+        scale: factor of the scores; width of a head ** -0.5 by default.
         dropout: of attention weights.
         official: fill up, attend to what was filled and shift single windows, as the release does; for checkpoints.
     """
@@ -47,12 +48,13 @@ class WindowAttention(Mixer):
         shift: Sequence[int] | None = None,
         bias: bool = True,
         make_score_bias: Callable[[int, Sequence[int]], ScoreBias] | None = RelativeTable,
+        scale: float | None = None,
         dropout: float = 0.0,
         official: bool = False,
     ) -> None:
         super().__init__()
         score_bias = None if make_score_bias is None else make_score_bias(heads, window)
-        self.groups = GroupAttention(dim, heads, bias=bias, score_bias=score_bias, dropout=dropout)
+        self.groups = GroupAttention(dim, heads, bias=bias, score_bias=score_bias, dropout=dropout, scale=scale)
         self.partition = Windows(tuple(window), tuple(shift or (0,) * len(window)), shift_single=official)
         self.official = official
 
@@ -73,7 +75,7 @@ class WindowAttention(Mixer):
         x = zero_padding(x, mask)
         kinds = self._kinds(mask)
         if len(kinds) == 1:
-            return zero_padding(self._mix(x, *kinds, mask), mask)
+            return zero_padding(self._mix(x, next(iter(kinds)), mask), mask)
         y = torch.zeros_like(x)
         for partition, samples in kinds.items():
             y = y.index_copy(0, samples, self._mix(x[samples], partition, mask[samples]))
@@ -89,7 +91,7 @@ class WindowAttention(Mixer):
             return {self.partition: torch.arange(len(mask), device=mask.device)}
         rows = []
         for axis, size in enumerate(window):
-            line = mask.movedim(axis + 1, 1).flatten(2).any(2)
+            line = mask.movedim(axis + 1, 1).reshape(len(mask), mask.shape[axis + 1], -1).any(2)
             places = torch.arange(1, line.shape[1] + 1, device=mask.device)
             rows.append((line * places).amax(1) > (size or line.shape[1]))
         shifted = torch.stack(rows, 1)

@@ -46,8 +46,10 @@ def attend(
         causal = False  # a single last query sees everything
     if not _fused(q, k, bias):
         return _plain(q, k, v, bias, _with_causal(mask, q, k, causal), scale, dropout)
-    square = causal and mask is None and bias is None and q.shape[-2] == k.shape[-2]
-    if not square:
+    square = False
+    if causal and mask is None and bias is None and q.shape[-2] == k.shape[-2]:
+        square = True  # both alignments agree; the fused op then skips the upper half
+    else:
         mask = _with_causal(mask, q, k, causal)
     if bias is not None:
         # One addend per score is all the fused op takes, and in the type of the queries.

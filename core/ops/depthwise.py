@@ -10,6 +10,7 @@ falls off a cliff. An even kernel reaches one token further to the right. Causal
 __all__ = ["depthwise", "depthwise_reference"]
 
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,9 +57,10 @@ def depthwise_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None, *
     sides = [n for size, b in zip(reversed(kernel), reversed(before), strict=True) for n in (b, size - 1 - b)]
     wide = F.pad(x, (0, 0, *sides))
     y = torch.zeros_like(x)
-    for offset in product(*(range(size) for size in kernel)):
+    offsets: Any = product(*(range(size) for size in kernel))
+    for offset in offsets:
         part = wide
         for axis, (start, length) in enumerate(zip(offset, grid, strict=True)):
             part = part.narrow(axis + 1, start, length)
-        y = y + part * weight[(slice(None), 0, *offset)]
+        y = y + part * weight[:, 0][(slice(None), *offset)]
     return y if bias is None else y + bias

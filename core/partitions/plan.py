@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-
 Derived = TypeVar("Derived")
 
 

@@ -174,22 +174,26 @@ def _with_coordinates(
 ) -> IndexPlan:
     buckets = []
     for q, k in zip(queries, keys, strict=True):
-        at_q = _places(query_coords, q)
-        at_k = _places(key_coords, k)
-        origin = 0 if origins is None else _places(origins, q[:, :1])
+        at_q = _places(query_coords, q, None)
+        at_k = _places(key_coords, k, at_q[:, :1])
+        origin = 0 if origins is None else _places(origins, q[:, :1], None)
         allowed = (k >= 0)[:, None, :] if bool((k < 0).any()) or not k.shape[1] else None
         buckets.append(Bucket(Pairs(at_q - origin, at_k - origin, at_q, at_k), allowed, None))
     if not buckets:
-        empty = torch.zeros(0, 0, dtype=torch.int64, device=query_coords.device if query_coords is not None else None)
-        nowhere = torch.zeros(0, 0, 1)
+        rank = 1 if query_coords is None else query_coords.shape[1]
+        nowhere = torch.zeros(0, 0, rank, device=None if query_coords is None else query_coords.device)
+        empty = torch.zeros(0, 0, dtype=torch.int64, device=nowhere.device)
         queries = keys = [empty]
         buckets = [Bucket(Pairs(nowhere, nowhere, nowhere, nowhere), None, None)]
     return IndexPlan((query_count,), (key_count,), queries, keys, buckets)
 
 
-def _places(coords: Tensor | None, slots: Tensor) -> Tensor:
+def _places(coords: Tensor | None, slots: Tensor, first: Tensor | None) -> Tensor:
+    """Coordinates (G, n, D) of slots; an empty one stands at the group's first place, within reach of any table."""
     if coords is None:
         return torch.zeros(1, slots.shape[1], 1, device=slots.device)
     if not len(coords):
-        return coords.new_zeros(*slots.shape, coords.shape[1])
-    return coords[slots.clamp(min=0)]
+        return coords.new_zeros(*slots.shape, coords.shape[1]) if first is None else first.expand(*slots.shape, -1)
+    places = coords[slots.clamp(min=0)]
+    first = places[:, :1] if first is None else first
+    return torch.where((slots >= 0)[..., None], places, first.to(places.dtype))

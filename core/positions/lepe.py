@@ -6,6 +6,8 @@ It works on any grid: the whole map (BiFormer) or, called on the parts of a plan
 
 __all__ = ["LePE"]
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from core.layout import zero_padding
@@ -22,7 +24,7 @@ class LePE(nn.Module):
 
     def __init__(self, dim: int, kernel: tuple[int, ...] = (3, 3)) -> None:
         super().__init__()
-        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
+        convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
         own = convolution(dim, dim, kernel, groups=dim)
         self.weight, self.bias = own.weight, own.bias
 

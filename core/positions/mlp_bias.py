@@ -44,7 +44,7 @@ class LogMLPBias(ScoreBias):
             values = self._network(_delta(pairs))
         else:
             distinct, rows = pairs.derived(LogMLPBias, _distinct)
-            values = self._network(distinct).index_select(0, rows.flatten()).view(*rows.shape, -1)
+            values = self._network(distinct).index_select(0, rows.flatten()).view(*rows.shape, self.out.out_features)
         return values.movedim(-1, 1).contiguous()
 
     def _network(self, delta: Tensor) -> Tensor:
