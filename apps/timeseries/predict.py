@@ -34,7 +34,7 @@ def predict(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_
     data.context_length, data.prediction_length = task.facts["context_length"], task.facts["prediction_length"]
     data.covariate_length = task.facts["sizes"].get("covariate_length")
     data.read(vocabulary=task.facts["vocabulary"] or None)
-    data.scaler = fitting(task.scaler(), data.panel)
+    data.scaler = fitting(task.scaler(), data.panel, task.facts["sizes"])
     data.setup("predict")
     forecasts = collect(task, trainer, data, data.horizon_windows(), ckpt_path)
     if not trainer.is_global_zero:
@@ -48,10 +48,27 @@ def predict(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_
     print(f"{out}: {len(forecasts)} series, {data.prediction_length} steps each, {', '.join(table.columns[2:])}")
 
 
-def fitting(scaler: Scaler, panel: Panel) -> Scaler:
-    """The scaling of the checkpoint under the table's column names: role by role, in the order given."""
-    if panel.columns == scaler.columns or len(panel.columns) != len(scaler.columns):
-        return scaler  # a wrong number of columns is said by the scaler itself
+def fitting(scaler: Scaler, panel: Panel, sizes: dict) -> Scaler:
+    """The scaling of the checkpoint under the table's column names: role by role, in the order given.
+
+    Raises:
+        UserError: another number of columns in a role than the checkpoint was trained on.
+    """
+    roles = {
+        "static_real": (len(panel.static_real_names), sizes["num_feat_static_real"]),
+        "static_cat": (len(panel.vocabulary), len(sizes["cardinality"])),
+        "target": (len(panel.target), sizes["target_dim"]),
+        "past_only": (len(panel.past_only), sizes["num_past_feat_dynamic_real"]),
+        "known_future": (len(panel.known_future), sizes["num_feat_dynamic_real"]),
+    }
+    for role, (given, trained) in roles.items():
+        if given != trained:
+            raise UserError(
+                f"{panel.source}: --data.{role} names {given} columns, but the checkpoint was trained with {trained}; "
+                "name the same columns in the same roles."
+            )
+    if panel.columns == scaler.columns:
+        return scaler
     pairs = [
         f"{own} as {trained}" for own, trained in zip(panel.columns, scaler.columns, strict=True) if own != trained
     ]

@@ -59,6 +59,9 @@ class ForecastTask(Task):
         self.metrics = nn.ModuleDict(
             {f"{part}_{name}": MeanMetric() for part in ("val", "test") for name in ("loss", "mse", "mae")}
         )
+        # In the checkpoint, so that the mean of an epoch that was interrupted is that of the whole epoch.
+        self.metrics["train_loss"] = MeanMetric()
+        self.metrics["train_loss"].persistent(True)
 
     @property
     def label(self) -> str:
@@ -120,7 +123,8 @@ class ForecastTask(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.net.head.loss(self(batch), batch["future_target"], batch["future_observed_values"])
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["past_target"]))
+        self.metrics["train_loss"].update(loss.detach(), weight=len(batch["past_target"]))
+        self.log("train_loss", self.metrics["train_loss"], on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def _score(self, batch: Batch, part: str) -> None:

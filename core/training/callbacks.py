@@ -19,6 +19,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from core.training.files import writing
+from core.training.loader import ResumableLoader
 
 
 class CurveLogger(Logger):
@@ -67,7 +68,9 @@ class CurveLogger(Logger):
             with path.open(newline="") as file:
                 for row in csv.DictReader(file):
                     if int(row["step"]) <= step:
-                        self.rows[int(row["step"])] = {k: float(v) for k, v in row.items() if k != "step" and v}
+                        self.rows[int(row["step"])] = {
+                            k: int(v) if v.isdigit() else float(v) for k, v in row.items() if k != "step" and v
+                        }
 
     @rank_zero_only
     def save(self) -> None:
@@ -93,6 +96,10 @@ class GoOn(Callback):
     def __init__(self):
         self.states: dict[str, Any] = {}
         self.stop, self.before = False, None
+        self.trainer: pl.Trainer | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.trainer = trainer
 
     def state_dict(self) -> dict[str, Any]:
         name, keys, *rest = np.random.get_state()
@@ -104,6 +111,10 @@ class GoOn(Callback):
         }
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
+        # Lightning stores the loader's place too, but does not always hand it back.
+        loader = self.trainer.train_dataloader if self.trainer is not None else None
+        if isinstance(loader, ResumableLoader):
+            state["loader"] = loader.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -113,6 +124,8 @@ class GoOn(Callback):
         if not self.states:
             return
         states, self.states = self.states, {}
+        if "loader" in states and isinstance(trainer.train_dataloader, ResumableLoader):
+            trainer.train_dataloader.load_state_dict(states["loader"])
         for logger in trainer.loggers:
             if isinstance(logger, CurveLogger):
                 logger.resume(trainer.global_step)

@@ -9,6 +9,7 @@ __all__ = ["COLOURS", "Figure", "Row", "Section", "Table", "figure", "write_repo
 import base64
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ def _svg(canvas: "Canvas") -> str:
     buffer = io.StringIO()
     canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for black in ("#000000", "black"):
         svg = svg.replace(f"stroke: {black}", "stroke: currentColor").replace(f"fill: {black}", "fill: currentColor")
     return svg.replace("<text ", '<text fill="currentColor" ')
