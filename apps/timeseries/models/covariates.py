@@ -1,10 +1,11 @@
-"""Covariates as the networks read them: cut to length, checked, normalised by the window; static attributes.
+"""Covariates as the networks read them: cut to length, checked, normalised by the window; a linear way past a
+network; static attributes.
 
 Shapes as in `apps.timeseries.models`.  A covariate may come with a longer look-back than the network's own (`Lc`
 against L): its newest steps are read.
 """
 
-__all__ = ["StaticEmbedding", "cut", "normalized"]
+__all__ = ["LinearSkip", "StaticEmbedding", "cut", "normalized"]
 
 from collections.abc import Sequence
 
@@ -39,6 +40,39 @@ def normalized(x: Tensor, steps: int) -> Tensor:
     """`x (B, T, C)` by the mean and spread of its first `steps` steps, so that a horizon is seen from its past."""
     loc, scale = window_statistics(x[:, :steps])
     return (x - loc) / scale.clamp(min=SMALLEST_SPREAD)
+
+
+class LinearSkip(nn.Module):
+    """A Linear from all normalised inputs to the forecast, started at zero and added to what a network says.
+
+    Much of a price is linear in tomorrow's load, which a deep network has to learn through its bottlenecks.  Of the
+    calendar the horizon alone is read.
+
+    Args:
+        context_length: look-back L.
+        prediction_length: horizon H.
+        past: covariates known up to now.
+        known: covariates known for the horizon.
+        calendar: calendar series.
+        size: raw numbers per step A.
+    """
+
+    def __init__(self, context_length: int, prediction_length: int, past: int, known: int, calendar: int, size: int):
+        super().__init__()
+        self.prediction_length, self.size = prediction_length, size
+        own = context_length * (1 + past + known)
+        self.linear = nn.Linear(own + prediction_length * (known + calendar), prediction_length * size)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor, past: Tensor | None, known: Tensor | None, calendar: Tensor | None) -> Tensor:
+        """x `(B, L, K)`, past `(B, L, P)`, known and calendar `(B, L + H, ...)` to raw `(B, H, K, A)`."""
+        calendar = None if calendar is None else calendar[:, -self.prediction_length :]
+        shared = [z.flatten(1) for z in (past, known, calendar) if z is not None]
+        x = x.transpose(1, 2)
+        if shared:
+            x = torch.cat([x, torch.cat(shared, 1).unsqueeze(1).expand(-1, x.shape[1], -1)], 2)
+        return self.linear(x).unflatten(2, (self.prediction_length, self.size)).transpose(1, 2)
 
 
 class StaticEmbedding(nn.Module):

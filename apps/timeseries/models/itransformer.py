@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
-from apps.timeseries.models.covariates import StaticEmbedding, cut, normalized
+from apps.timeseries.models.covariates import LinearSkip, StaticEmbedding, cut, normalized
 from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.encoder import EncoderLayer
 from apps.timeseries.models.normalize import window_statistics
@@ -48,6 +48,7 @@ class ITransformer(nn.Module):
         activation: of the MLPs.
         normalize: window normalisation of targets and covariates (never of the calendar).
         use_future: read the horizon of known covariates and calendar; the release does not.
+        linear_skip: a Linear from all inputs to the forecast beside the network, started at zero.
         head: what the forecast is.
     """
 
@@ -70,6 +71,7 @@ class ITransformer(nn.Module):
         activation: type[nn.Module] = nn.GELU,
         normalize: bool = True,
         use_future: bool = True,
+        linear_skip: bool = False,
         head: Head | None = None,
     ):
         super().__init__()
@@ -87,6 +89,10 @@ class ITransformer(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(dim, heads, hidden, dropout, activation) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.forecast = nn.Linear(dim, prediction_length * self.head.size)
+        self.skip = None
+        if linear_skip:
+            sizes = (self.past, self.known, self.calendar, self.head.size)
+            self.skip = LinearSkip(context_length, prediction_length, *sizes)
 
     def forward(
         self,
@@ -122,6 +128,7 @@ class ITransformer(nn.Module):
             tokens = layer(tokens)
         raw = self.forecast(self.norm(tokens[:, : self.target_dim]))
         raw = raw.unflatten(2, (self.prediction_length, self.head.size)).transpose(1, 2)
+        raw = raw if self.skip is None else raw + self.skip(x, past, known, calendar)
         return self.head.finish(raw, loc, scale)
 
     def _normalized(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

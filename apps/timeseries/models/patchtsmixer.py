@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
-from apps.timeseries.models.covariates import StaticEmbedding, cut, normalized
+from apps.timeseries.models.covariates import LinearSkip, StaticEmbedding, cut, normalized
 from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer_heads import ChannelReconciliation, PatchReconciliation, hierarchy_loss
 from apps.timeseries.models.patchtsmixer_layers import MixerLayer
@@ -114,7 +114,7 @@ class PatchTSMixer(nn.Module):
         prediction_length: horizon H.
         target_dim: number of targets K.
         num_feat_dynamic_real: covariates known for the horizon; they need and bring the cross-channel head.
-        num_past_feat_dynamic_real: covariates known up to now; they need `mix_channels`.
+        num_past_feat_dynamic_real: covariates known up to now; they need `mix_channels` or `linear_skip`.
         num_time_feat: calendar series, used like known covariates but never normalised.
         num_feat_static_real: static numbers.
         cardinality: categories of each static attribute.
@@ -124,11 +124,12 @@ class PatchTSMixer(nn.Module):
         reconcile: the cross-channel head even without known covariates.
         reconcile_context: steps on each side of a horizon step that it sees.
         hierarchy: steps of the patches of the hierarchical head; 0 for none.  The task adds `auxiliary_loss`.
+        linear_skip: a Linear from all inputs to the forecast beside the network, started at zero.
         scaler: `StdScaler`, `MeanScaler` or `NoScaler`; the first by default.
         head: what the forecast is.
 
     Raises:
-        ValueError: past-only covariates without `mix_channels`, or what the parts refuse.
+        ValueError: past-only covariates that reach nothing, or what the parts refuse.
     """
 
     def __init__(
@@ -158,14 +159,15 @@ class PatchTSMixer(nn.Module):
         reconcile: bool = False,
         reconcile_context: int = 1,
         hierarchy: int = 0,
+        linear_skip: bool = False,
         scaler: Scaler | None = None,
         head: Head | None = None,
     ):
         super().__init__()
-        if num_past_feat_dynamic_real and not mix_channels:
+        if num_past_feat_dynamic_real and not (mix_channels or linear_skip):
             raise ValueError(
-                f"{num_past_feat_dynamic_real} past-only covariates reach the targets only through mixed channels; "
-                "set mix_channels=True or leave them out"
+                f"{num_past_feat_dynamic_real} past-only covariates reach the targets only through mixed channels or "
+                "the linear skip; set mix_channels=True or linear_skip=True or leave them out"
             )
         self.context_length, self.prediction_length, self.target_dim = context_length, prediction_length, target_dim
         self.known, self.past, self.calendar = num_feat_dynamic_real, num_past_feat_dynamic_real, num_time_feat
@@ -201,6 +203,10 @@ class PatchTSMixer(nn.Module):
             )
         self.sums: Tensor | None = None
         self.apply(start)
+        self.skip = None
+        if linear_skip:
+            sizes = (num_past_feat_dynamic_real, num_feat_dynamic_real, num_time_feat, size)
+            self.skip = LinearSkip(context_length, prediction_length, *sizes)
 
     def forward(
         self,
@@ -219,12 +225,12 @@ class PatchTSMixer(nn.Module):
         past = cut("past_feat_dynamic_real", past_feat_dynamic_real, self.past, steps)
         known = cut("feat_dynamic_real", feat_dynamic_real, self.known, whole)
         calendar = cut("time_feat", time_feat, self.calendar, whole)
-        ahead = [] if known is None else [normalized(known, steps)]
-        ahead += [] if calendar is None else [calendar]
+        past, known = (z if z is None else normalized(z, steps) for z in (past, known))
+        ahead = [z for z in (known, calendar) if z is not None]
 
         channels = [scaled]
         if self.mix_channels:
-            channels += [z[:, :steps] for z in ahead] + ([] if past is None else [normalized(past, steps)])
+            channels += [z[:, :steps] for z in ahead] + ([] if past is None else [past])
         window = scaled if len(channels) == 1 else torch.cat(channels, 2)
         static = None if self.static is None else self.static(feat_static_real, feat_static_cat)
         hidden = self.backbone(self.backbone.patches(window), static)
@@ -234,6 +240,7 @@ class PatchTSMixer(nn.Module):
             seen = torch.cat([own, *(z[:, :steps] for z in ahead)], 2)
             future = torch.cat([z[:, steps:] for z in ahead], 2) if ahead else None
             raw = self.reconciliation(raw.flatten(2), seen, future).view(raw.shape)
+        raw = raw if self.skip is None else raw + self.skip(scaled, past, known, calendar)
         return self.head.finish(raw, loc, scale)
 
     def project(self, hidden: Tensor, loc: Tensor, scale: Tensor) -> Tensor:

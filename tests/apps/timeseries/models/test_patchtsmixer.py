@@ -61,7 +61,7 @@ def test_known_covariates_are_read_over_the_horizon(mix):
 
 
 def test_past_covariates_need_channels_that_mix():
-    with pytest.raises(ValueError, match="set mix_channels=True"):
+    with pytest.raises(ValueError, match="set mix_channels=True or linear_skip=True"):
         PatchTSMixer(12, 3, num_past_feat_dynamic_real=2, **SMALL)
     torch.manual_seed(0)
     net = PatchTSMixer(12, 3, num_past_feat_dynamic_real=2, mix_channels=True, **SMALL)
