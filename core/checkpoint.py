@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -164,7 +165,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            content = load_file(path)
+            content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -195,7 +196,9 @@ def wanted(module: nn.Module) -> dict[str, torch.Size]:
     return {k: v.shape for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
 
 
-def check(module: nn.Module, official: dict[str, Tensor], mapping: Mapping, name: str = "checkpoint") -> dict:
+def check(
+    module: nn.Module, official: dict[str, Tensor], mapping: Mapping, name: str = "checkpoint"
+) -> dict[str, Tensor]:
     """Our tensors for `module`, or one error that lists every missing, unexpected and wrongly shaped name.
 
     Raises:

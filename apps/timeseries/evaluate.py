@@ -51,6 +51,17 @@ def collect(
     )
 
 
+def gather(joined: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The parts of all processes, each window once, in the order of one process."""
+    parts: list[dict[str, torch.Tensor]] = [{} for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, joined)
+    whole = {key: torch.cat([part[key] for part in parts]) for key in joined}
+    place = whole["item"] * (whole["forecast_start"].max() + 1) + whole["forecast_start"]
+    _, rows = torch.unique(place, return_inverse=True)
+    first = torch.full((int(rows.max()) + 1,), len(rows)).scatter_reduce(0, rows, torch.arange(len(rows)), "amin")
+    return {key: value[first] for key, value in whole.items()}
+
+
 def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None) -> Evaluation:
     """Scaled MSE and MAE over all test windows (the paper protocol), with the baselines the data allow."""
     started = time.perf_counter()

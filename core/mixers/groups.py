@@ -2,11 +2,13 @@
 
 __all__ = ["GroupAttention"]
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from core.mixers.base import init_linear
-from core.ops.groups import attend_groups
-from core.partitions import Plan
+from core.ops.groups import attend_bucket, attend_groups
+from core.partitions import BoxPlan, Plan
 from core.positions import ScoreBias
 
 
@@ -50,16 +52,27 @@ class GroupAttention(nn.Module):
 
     def forward(self, x: Tensor, plan: Plan, mask: Tensor | None) -> Tensor:
         """x (B, *grid of the plan, dim), mask (B, *grid) of real keys -> the same shape as x."""
-        q, k, v = (project(x).unflatten(-1, (self.heads, -1)) for project in (self.q, self.k, self.v))
         score_bias = self.score_bias
+        dropout = self.dropout if self.training else 0.0
+        if isinstance(plan, BoxPlan):
+            # Queries and keys are the same tokens: they are brought into the order of the groups once, as x.
+            masks: Sequence[Tensor | None] = [None] * len(plan.buckets) if mask is None else plan.split_keys(mask)
+            parts = []
+            for part, bucket, real in zip(plan.split_queries(x), plan.buckets, masks, strict=True):
+                bias = None if score_bias is None else score_bias(bucket.pairs)
+                y = attend_bucket(*self._heads(part), bucket, bias, real, scale=self.scale, dropout=dropout)
+                parts.append(self.out(y.flatten(-2)))
+            return plan.join(parts)
         y = attend_groups(
-            q,
-            k,
-            v,
+            *self._heads(x),
             plan,
             biases=None if score_bias is None else [score_bias(bucket.pairs) for bucket in plan.buckets],
             mask=mask,
             scale=self.scale,
-            dropout=self.dropout if self.training else 0.0,
+            dropout=dropout,
         )
         return self.out(y.flatten(-2))
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (project(x).unflatten(-1, (self.heads, -1)) for project in (self.q, self.k, self.v))
+        return q, k, v

@@ -8,7 +8,7 @@ reads one (1, G H, n, m) table for the whole batch. Ragged segments that are lon
 by the buckets of `core.partitions.segment_plan`.
 """
 
-__all__ = ["attend_groups", "attend_groups_reference", "attend_ragged", "attend_ragged_reference"]
+__all__ = ["attend_bucket", "attend_groups", "attend_groups_reference", "attend_ragged", "attend_ragged_reference"]
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from core.layout import Ragged
-from core.ops.attend import attend, attend_reference
+from core.ops.attend import attend, attend_reference, fused_is_faster
 from core.partitions.plan import Bucket, IndexPlan, Plan
 from core.partitions.ragged import segment_plan
 
@@ -54,7 +54,7 @@ def attend_groups(
     masks: Sequence[Tensor | None] = [None] * len(plan.buckets) if mask is None else plan.split_keys(mask)
     biases = [None] * len(plan.buckets) if biases is None else biases
     parts = [
-        _attend_bucket(qg, kg, vg, bucket, bias, real, causal, scale, dropout)
+        attend_bucket(qg, kg, vg, bucket, bias, real, causal, scale, dropout)
         for qg, kg, vg, bucket, bias, real in zip(
             plan.split_queries(q),
             plan.split_keys(k),
@@ -84,7 +84,7 @@ def attend_groups_reference(
     out = v.new_zeros(*q.shape[:-1], v.shape[-1])
     visits = v.new_zeros(q.shape[1])
     real = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if mask is None else mask.flatten(1)
-    for number, (queries, keys) in enumerate(zip(plan.queries, plan.keys, strict=True)):
+    for number, (queries, keys, bucket) in enumerate(zip(plan.queries, plan.keys, plan.buckets, strict=True)):
         for group in range(len(queries)):
             rows, columns = queries[group] >= 0, keys[group] >= 0
             iq, ik = queries[group][rows], keys[group][columns]
@@ -93,6 +93,10 @@ def attend_groups_reference(
                 table = biases[number]
                 assert table is not None
                 bias = table[group if len(table) > 1 else 0][:, rows][:, :, columns]
+            seen = torch.ones(len(iq), len(ik), dtype=torch.bool, device=k.device)
+            if bucket.allowed is not None:
+                table = bucket.allowed[group if len(bucket.allowed) > 1 else 0]
+                seen = table.expand(len(rows), -1)[rows][:, columns]
             visits[iq] += 1
             for sample in range(len(q)):
                 y = attend_reference(
@@ -100,7 +104,7 @@ def attend_groups_reference(
                     k[sample, ik].transpose(0, 1),
                     v[sample, ik].transpose(0, 1),
                     bias=bias,
-                    mask=real[sample, ik],
+                    mask=seen & real[sample, ik],
                     scale=scale,
                 )
                 out = out.index_put((torch.tensor([sample]), iq), y.transpose(0, 1), accumulate=True)
@@ -154,35 +158,52 @@ def attend_ragged_reference(
     return torch.cat(out)
 
 
-def _attend_bucket(
+def attend_bucket(
     q: Tensor,
     k: Tensor,
     v: Tensor,
     bucket: Bucket,
     bias: Tensor | None,
     real: Tensor | None,
-    causal: bool,
-    scale: float | None,
-    dropout: float,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
 ) -> Tensor:
-    """(B, G, n, H, d) and so on -> (B, G, n, H, e)."""
+    """Attention of one bucket: q (B, G, n, H, d), k (B, G, m, H, d), v (B, G, m, H, e) -> (B, G, n, H, e).
+
+    Args:
+        q, k, v: the parts a plan has split.
+        bucket: the plan's bucket.
+        bias: addend (G or 1, H, n, m), or None.
+        real: (B, G, m) boolean, True = real key, or None.
+        causal: a query sees only slots up to its own.
+        scale: factor of the scores, d ** -0.5 by default.
+        dropout: share of weights dropped.
+    """
     batch, groups = q.shape[:2]
     q, k, v = (t.transpose(2, 3) for t in (q, k, v))
     allowed = None if bucket.allowed is None else bucket.allowed[:, None]
     if real is not None:
         seen = real[:, :, None, None, :]
         allowed = seen if allowed is None else seen & allowed
-    # Own terms of each group, the same for every sample: groups become heads.
-    beside = real is None and batch > 1 and any(t is not None and len(t) > 1 for t in (bias, allowed))
-    if beside:
-        heads = q.shape[2]
-        q, k, v = (t.reshape(batch, groups * heads, *t.shape[3:]) for t in (q, k, v))
-        bias, allowed = (
-            None if t is None else t.expand(groups, heads, -1, -1).reshape(1, groups * heads, *t.shape[2:])
-            for t in (bias, allowed)
-        )
+    if bias is not None and allowed is not None and real is None and bucket.shape is not None:
+        # Every query of a regular group has a key, so -inf is safe, and one addend is all there is left.
+        bias, allowed = torch.where(allowed, bias, -torch.inf), None
+    heads = q.shape[2]
+    own = any(t is not None and len(t) > 1 for t in (bias, allowed))
+    if real is not None or not own or batch == 1 or not fused_is_faster(q, k, bias):
+        out = attend(q, k, v, bias=bias, mask=allowed, causal=causal, scale=scale, dropout=dropout)
+        return out.transpose(2, 3)
+    # Own terms of each group, the same for every sample: groups become heads, and one table serves the batch.
+    if bias is not None and allowed is not None:
+        bias, allowed = torch.where(allowed, bias, -torch.inf), None
+    bias, allowed = (
+        None if t is None else t.expand(groups, heads, -1, -1).reshape(1, groups * heads, *t.shape[2:])
+        for t in (bias, allowed)
+    )
+    q, k, v = (t.reshape(batch, groups * heads, *t.shape[3:]) for t in (q, k, v))
     out = attend(q, k, v, bias=bias, mask=allowed, causal=causal, scale=scale, dropout=dropout)
-    return (out.unflatten(1, (groups, -1)) if beside else out).transpose(2, 3)
+    return out.unflatten(1, (groups, heads)).transpose(2, 3)
 
 
 def _long(queries: Ragged, keys: Ragged) -> bool:

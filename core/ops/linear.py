@@ -68,7 +68,7 @@ def causal_linear_attention(
     if initial_state is None:
         initial_state = steps.new_zeros(*steps.shape[:-3], *steps.shape[-2:])
     states = torch.cat([initial_state[..., None, :, :].to(dtype), steps], dim=-3).cumsum(-3)
-    out = (q @ k.transpose(-2, -1)).tril() @ v + q @ states[..., :-1, :, :]
+    out = (q @ k.transpose(-2, -1)).tril_() @ v + q @ states[..., :-1, :, :]
     out = out.flatten(-3, -2)[..., :length, :]
     return _finish(out, normalise, eps).to(value_type), states[..., -1, :, :]
 

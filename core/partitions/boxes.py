@@ -1,9 +1,13 @@
-"""Plans of one regular grid by views: slice, reshape, permute, and back.
+"""Plans of one regular grid by views: roll, slice, reshape, permute, and back.
 
 Each axis is a row of cuts; a cut of `outer * size * inner` tokens is read as (outer, size, inner), where the groups
 are numbered by (outer, inner) and `size` are the slots of a group. Consecutive windows have inner 1, dilated ones
-outer 1. The product of the cuts of all axes gives boxes, one bucket each: full windows, and up to two kinds of partial
-ones an axis. Nine times faster than unfolding, and no index is kept.
+outer 1. The product of the cuts of all axes gives boxes, one bucket each: full windows, and partial ones at the
+borders. Nine times faster than unfolding, and no index is kept.
+
+A shifted axis is rolled first, so that what is left over at its two ends shares a window; the two must not meet, which
+the bucket's `allowed` says. On small maps that mask has one entry a window, on large ones the windows at the seam are a
+bucket of their own, since the others need none.
 """
 
 __all__ = ["BoxPlan", "Cut"]
@@ -17,6 +21,9 @@ from torch import Tensor
 
 from core.layout import coordinates
 from core.partitions.plan import Bucket, IndexPlan, Pairs
+
+# From so many entries on, a mask of every window is more than the calls it saves.
+_MASK = 2**16
 
 
 class Cut(NamedTuple):
@@ -38,6 +45,7 @@ class BoxPlan:
     Args:
         grid: sizes of the map.
         axes: one row of cuts an axis, which cover it without gap or overlap.
+        rolls: how far each axis is rolled to the front before it is cut; 0 by default.
         raster: read the map as one axis, in raster order; `axes` then has one row.
         device: where the coordinates live.
     """
@@ -46,20 +54,27 @@ class BoxPlan:
         self,
         grid: tuple[int, ...],
         axes: Sequence[Sequence[Cut]],
+        rolls: Sequence[int] = (),
         *,
         raster: bool = False,
         device: torch.device | str | None = None,
     ) -> None:
         self.grid = grid
         self.raster = raster
+        lengths = [self.grid_size] if raster else list(grid)
+        self.rolls = [roll % length for roll, length in zip(rolls or [0] * len(axes), lengths, strict=True)]
+        self.seams = [length - roll if roll else 0 for length, roll in zip(lengths, self.rolls, strict=True)]
         self.axes = [list(row) for row in axes]
+        if self._mask_size() > _MASK:
+            self.axes = [_apart(row, seam) for row, seam in zip(self.axes, self.seams, strict=True)]
         self._boxes = list(product(*self.axes))
         places = self.split_queries(coordinates(grid, device=device)[None])
         self._buckets = []
         for box, place in zip(self._boxes, places, strict=True):
             shape = tuple(cut.size for cut in box)
             local = coordinates(shape, device=device).flatten(0, -2)[None]
-            self._buckets.append(Bucket(Pairs(local, local, place[0], place[0], grid), None, shape))
+            pairs = Pairs(local, local, place[0], place[0], grid)
+            self._buckets.append(Bucket(pairs, self._allowed(box, device), shape))
 
     @property
     def buckets(self) -> Sequence[Bucket]:
@@ -69,6 +84,8 @@ class BoxPlan:
         if self.raster:
             x = x.flatten(1, len(self.grid))
         rank = len(self.axes)
+        if any(self.rolls):
+            x = x.roll([-roll for roll in self.rolls], list(range(1, rank + 1)))
         parts = []
         for box in self._boxes:
             part = x
@@ -97,7 +114,10 @@ class BoxPlan:
             pieces = [
                 pieces[i] if row == 1 else torch.cat(pieces[i : i + row], dim=axis) for i in range(0, len(pieces), row)
             ]
-        return pieces[0].unflatten(1, self.grid) if self.raster else pieces[0]
+        y = pieces[0]
+        if any(self.rolls):
+            y = y.roll(self.rolls, list(range(1, rank + 1)))
+        return y.unflatten(1, self.grid) if self.raster else y
 
     def as_index(self) -> IndexPlan:
         """The same plan by index: the reference the views are tested against."""
@@ -113,6 +133,59 @@ class BoxPlan:
         for length in self.grid:
             count *= length
         return count
+
+    def _allowed(self, box: Sequence[Cut], device: torch.device | str | None) -> Tensor | None:
+        """(G or 1, n, n) where a window of the box holds the seam of a rolled axis."""
+        split = [_splits(cut, seam) for cut, seam in zip(box, self.seams, strict=True)]
+        if not any(split):
+            return None
+        rank = len(box)
+        side = torch.zeros((1,) * (3 * rank), dtype=torch.int64, device=device)
+        for axis, (cut, seam) in enumerate(zip(box, self.seams, strict=True)):
+            if split[axis]:
+                place = torch.arange(cut.start, cut.start + cut.length, device=device)
+                shape = [1] * (3 * rank)
+                shape[3 * axis : 3 * axis + 3] = cut[1:]
+                side = side + ((place >= seam).long() << axis).view(shape)
+        # Groups that differ only along axes without a seam are alike.
+        groups = [cut if own else Cut(0, 1, cut.size, 1) for cut, own in zip(box, split, strict=True)]
+        side = side.expand([n for cut in groups for n in cut[1:]])
+        side = side.permute([axis - 1 for axis in _order(rank)]).reshape(_groups(groups))
+        if len(side) not in (1, _groups(box)[0]):
+            side = self._spread(side, groups, box)
+        return side[:, :, None] == side[:, None]
+
+    @staticmethod
+    def _spread(side: Tensor, groups: Sequence[Cut], box: Sequence[Cut]) -> Tensor:
+        """Rows (G', n) of the groups that differ, for all groups (G, n) of the box."""
+        own = [n for cut in groups for n in (cut.outer, cut.inner)]
+        full = [n for cut in box for n in (cut.outer, cut.inner)]
+        return side.view(*own, -1).expand(*full, -1).flatten(0, -2)
+
+    def _mask_size(self) -> int:
+        """Entries of the masks of all boxes, as they are cut now."""
+        total = 0
+        for box in product(*self.axes):
+            if any(_splits(cut, seam) for cut, seam in zip(box, self.seams, strict=True)):
+                groups, slots = _groups(box)
+                total += groups * slots * slots
+        return total
+
+
+def _splits(cut: Cut, seam: int) -> bool:
+    """Whether the seam falls inside a group of the cut."""
+    return bool(seam) and cut.start < seam < cut.start + cut.length and bool((seam - cut.start) % cut.size)
+
+
+def _apart(row: Sequence[Cut], seam: int) -> list[Cut]:
+    """The row with the last window of each run by itself where it holds the seam."""
+    cuts = []
+    for cut in row:
+        if _splits(cut, seam) and cut.outer > 1:
+            cuts += [cut._replace(outer=cut.outer - 1), cut._replace(start=cut.start + cut.length - cut.size, outer=1)]
+        else:
+            cuts.append(cut)
+    return cuts
 
 
 def _order(rank: int) -> list[int]:

@@ -20,7 +20,7 @@ from core.partitions.plan import Bucket, IndexPlan, Pairs
 
 _BUCKETS = 4
 # What a bucket costs on its own, in query-key pairs.
-_BUCKET_COST = 20000.0
+_BUCKET_COST = 40000.0
 
 
 def segment_plan(queries: Ragged, keys: Ragged) -> IndexPlan:
@@ -185,7 +185,7 @@ def _with_coordinates(
         empty = torch.zeros(0, 0, dtype=torch.int64, device=nowhere.device)
         queries = keys = [empty]
         buckets = [Bucket(Pairs(nowhere, nowhere, nowhere, nowhere), None, None)]
-    return IndexPlan((query_count,), (key_count,), queries, keys, buckets)
+    return IndexPlan((query_count,), (key_count,), queries, keys, buckets, holes=True)
 
 
 def _places(coords: Tensor | None, slots: Tensor, first: Tensor | None) -> Tensor:

@@ -9,8 +9,8 @@
     Chunks(size)              runs of the raster order; SReT, block-local sequences
 
 Decided: a size that does not divide gives smaller groups at the borders, never padding, which is exact and wastes
-nothing. Shifted windows are windows that start at the shift, which are the groups that a roll with a region mask
-gives. An axis not longer than its window is one window without shift.
+next to nothing. Shifted windows are windows that start at the shift, which are the groups that a roll with a region
+mask gives. An axis not longer than its window is one window without shift.
 """
 
 __all__ = ["Axis", "Chunks", "Overlapping", "Partition", "Spread", "Strided", "Whole", "Windows"]
@@ -72,6 +72,10 @@ class Partition:
         """The same for one grid as cuts that views can follow, or None where the size is irregular."""
         return None
 
+    def roll(self, axis: int, length: int) -> int:
+        """How far `cuts` wants the axis rolled to the front first."""
+        return 0
+
     def check(self, rank: int) -> None:
         """Raises ValueError where the partition does not fit grids of this rank."""
 
@@ -91,7 +95,8 @@ class Partition:
             rows = [self.cuts(axis, length) for axis, length in enumerate(query_grid)]
             whole = [row for row in rows if row is not None]
             if len(whole) == len(rows):
-                return BoxPlan(query_grid, whole, device=device)
+                rolls = [self.roll(axis, length) for axis, length in enumerate(query_grid)]
+                return BoxPlan(query_grid, whole, rolls, device=device)
         return self.build_index(query_grid, key_grid, device)
 
     def build_index(self, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> IndexPlan:
@@ -151,8 +156,24 @@ class Windows(Partition):
                 f"Windows: window {self.window} for a grid of rank {rank}; give one window size a grid axis"
             )
 
+    def roll(self, axis: int, length: int) -> int:
+        runs = self._runs(axis, length)
+        return runs[0][1] if len(runs) > 1 and runs[0][2] < (self.window[axis] or length) else 0
+
     def cuts(self, axis: int, length: int) -> list[Cut]:
-        return [Cut(a, (b - a) // size, size, 1) for a, b, size in self._runs(axis, length)]
+        runs = self._runs(axis, length)
+        head = self.roll(axis, length)
+        if not head:
+            return [Cut(a, (b - a) // size, size, 1) for a, b, size in runs]
+        # The head follows the tail after rolling: they share a window where they fit into one.
+        window = self.window[axis] or length
+        body, end = (length - head) // window * window, length - head
+        last = [Cut(body, 1, length - body, 1)]
+        if length - body > window:
+            last = [Cut(body, 1, end - body, 1), Cut(end, 1, head, 1)]
+        if length - body == window:
+            return [Cut(0, length // window, window, 1)]
+        return [Cut(0, body // window, window, 1), *last] if body else last
 
     def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
         places = (np.arange(keys) + 0.5) * (queries / keys) - 0.5 if keys != queries else np.arange(keys)

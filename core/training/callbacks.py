@@ -102,11 +102,11 @@ class GoOn(Callback):
         self.trainer = trainer
 
     def state_dict(self) -> dict[str, Any]:
-        name, keys, *rest = np.random.get_state()
+        name, keys, *rest = np.random.get_state(legacy=True)
         kind, values, gauss = random.getstate()
         state = {
             "torch": torch.get_rng_state(),
-            "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
+            "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
             "python": [kind, list(values), gauss],
         }
         if torch.cuda.is_available():
@@ -195,7 +195,7 @@ class Announce(Callback):
             return
         self.said = True
         count = sum(p.numel() for p in module.parameters())
-        describe = getattr(trainer.datamodule, "describe", lambda: "data")
+        describe = getattr(getattr(trainer, "datamodule", None), "describe", lambda: "data")
         print(
             f"{getattr(module, 'label', type(module).__name__)} ({count:,} parameters) | {describe()} | "
             f"{trainer.strategy.root_device}, {trainer.precision}, {torch.get_num_threads()} threads, "

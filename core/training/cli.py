@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shlex
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -49,7 +48,7 @@ class Runner(pl.Trainer):
         if self.is_global_zero:
             publish(evaluation, Path(self.log_dir or "."), model, self)
 
-    def predict(
+    def predict(  # type: ignore[override]  # files in and out; Lightning's own is `forecasts`
         self,
         model: Task,
         datamodule: pl.LightningDataModule,
@@ -109,6 +108,7 @@ class Command(LightningCLI):
 
     def __init__(self, *args: Any, name: str, folder: Path | None, command: str, **kwargs: Any):
         self.name, self.folder, self.line = name, folder, command
+        self.trainer: Runner
         super().__init__(*args, **kwargs)
 
     @staticmethod
@@ -125,7 +125,8 @@ class Command(LightningCLI):
         config = self.config[self.subcommand]
         self.model.command = self.line
         if self.folder is None and self.subcommand != "predict":
-            self.folder = new_run(ROOT, self.name)
+            # Other ranks write nothing and are told the folder of the first.
+            self.folder = ROOT / self.name / "rank" if _rank() else new_run(ROOT, self.name)
         self.model.config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.subcommand]
         self.model.config = {k: v for k, v in self.model.config.items() if k in SECTIONS}
         extra: list[pl.Callback] = [Announce(config.get("seed_everything")), GoOn()]
@@ -145,6 +146,11 @@ class Command(LightningCLI):
             config["enable_checkpointing"] = False
             self.save_config_callback = None
         return self._instantiate_trainer(config, extra)
+
+
+def _rank() -> int:
+    """This process among those started together, before Lightning has set them up."""
+    return int(next((os.environ[k] for k in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if k in os.environ), 0))
 
 
 def _tensorboard(folder: Path) -> list:
@@ -174,39 +180,41 @@ def run(domain: str, task: type[Task], data: type[pl.LightningDataModule], argum
         if checkpoint is not None:
             words.append(f"--ckpt_path={checkpoint}")
         line = shlex.join(["omnimix", domain, *arguments])
-        cli = _command(domain, task, data, [command, *words], name, folder, line)
-    if command == "fit" and cli.trainer.state.finished and not cli.trainer.fast_dev_run:
-        best = cli.trainer.checkpoint_callback
+        try:
+            cli = _command(domain, task, data, [command, *words], name, folder, line)
+        except SystemExit as end:
+            # Lightning turns Ctrl-C into an ordinary failure.
+            return 130 if isinstance(end.__context__, KeyboardInterrupt) else int(end.code or 0)
+    trainer = cli.trainer
+    if command == "fit" and trainer.state.finished and not getattr(trainer, "fast_dev_run", False):
+        best = trainer.checkpoint_callback
         path = getattr(best, "best_model_path", "") or getattr(best, "last_model_path", "")
-        print_line(f"trained; {path} holds the best epoch")
-        cli.trainer.evaluate(cli.model, cli.datamodule, path or None)
+        if trainer.is_global_zero:
+            print(f"trained; {path} holds the best epoch", flush=True)
+        trainer.evaluate(cli.model, cli.datamodule, path or None)
     return 0
 
 
 def _command(
     domain: str, task: type, data: type, words: list[str], name: str, folder: Path | None, line: str
 ) -> Command:
-    was, sys.argv = sys.argv, [f"omnimix {domain}"]  # LightningCLI warns when both are given
-    try:
-        return Command(
-            task,
-            data,
-            args=words,
-            name=name,
-            folder=folder,
-            command=line,
-            parser_class=Parser,
-            trainer_class=Runner,
-            trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
-            seed_everything_default=0,
-            save_config_callback=SaveConfigCallback,
-            save_config_kwargs={"overwrite": True},
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_kwargs={"prog": f"omnimix {domain}"},
-        )
-    finally:
-        sys.argv = was
+    return Command(
+        task,
+        data,
+        args=words,
+        name=name,
+        folder=folder,
+        command=line,
+        parser_class=Parser,
+        trainer_class=Runner,
+        trainer_defaults={"enable_model_summary": False, "num_sanity_val_steps": 0},
+        seed_everything_default=0,
+        save_config_callback=SaveConfigCallback,
+        save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        parser_kwargs={"prog": f"omnimix {domain}"},
+    )
 
 
 def _taken_out(words: list[str]) -> tuple[list[str], str | None, list[str]]:
@@ -278,17 +286,13 @@ def _config_in(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable checkpoint ({reason}); was it copied whole?") from None
 
 
-def print_line(text: str) -> None:
-    """A line of our own, at once, also into a log."""
-    print(text, flush=True)
-
-
 def quiet() -> None:
     """Lightning's tips and its log lines that repeat what ours say; warnings a user can act on stay."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
         ".*does not have many workers.*",
+        ".*LightningCLI's args parameter is intended.*",
         ".*Consider installing `litlogger`.*",
         ".*`isinstance\\(treespec, LeafSpec\\)`.*",
         ".*Checkpoint directory .* exists and is not empty.*",

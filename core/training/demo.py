@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.training.cli import ROOT
 from core.training.files import latest_run, writing
-from core.training.recipes import domains, module_of, recipes
+from core.training.recipes import Recipe, domains, module_of, recipes
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -31,7 +31,7 @@ def main() -> int:
     started = time.perf_counter()
     reports, failed = [], []
     folders = domains()
-    chosen = {}
+    chosen: dict[str, Recipe] = {}
     for recipe in recipes():
         if recipe.name.endswith("_quick"):
             chosen.setdefault(recipe.domain, recipe)

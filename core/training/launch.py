@@ -124,7 +124,7 @@ def domain_help(name: str, folder: Path) -> str:
 
 def table(domain: str | None) -> str:
     """Recipes with what they cost and give."""
-    rows = [("recipe", "model", "data", "cost", "published", "measured")]
+    rows: list[tuple[str, ...]] = [("recipe", "model", "data", "cost", "published", "measured")]
     keys = rows[0][1:]
     rows += [(f"{r.domain} {r.name}", *(r.facts.get(key, "-") for key in keys)) for r in recipes(domain)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]

@@ -44,7 +44,7 @@ class ResumableLoader(DataLoader):
         super().__init__(*args, **kwargs)
         self._given, self._skip = 0, 0
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator:  # type: ignore[override]  # any iterator serves
         skip, self._skip = self._skip, 0
         self._given = skip
         for n, batch in enumerate(super().__iter__()):

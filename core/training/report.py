@@ -118,7 +118,7 @@ def figure(text: str, caption: str = "", size: tuple[float, float] = (6.4, 3.2))
     import matplotlib.pyplot as plt
     from cycler import cycler
 
-    style = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "omnimix",
         "font.size": 10,
