@@ -138,7 +138,8 @@ class Distribution(Head):
     def distribution(self, prediction: Tensor) -> torch.distributions.Distribution:
         """The torch distribution over `(B, H, K)`."""
         *parts, loc, scale = prediction.split([*self.output.args_dim.values(), 1, 1], dim=-1)
-        args = [p.squeeze(-1) for p in parts]
+        # Clones, because gluonts' negative binomial adds log(scale) to its argument in place.
+        args = [p.squeeze(-1).clone() for p in parts]
         return self.output.distribution(args, loc=loc.squeeze(-1), scale=scale.squeeze(-1))
 
     def loss(self, prediction: Tensor, target: Tensor, observed: Tensor) -> Tensor:

@@ -122,7 +122,10 @@ class ForecastTask(Task):
         return self.net(batch["past_target"], **inputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.net.head.loss(self(batch), batch["future_target"], batch["future_observed_values"])
+        prediction, target, observed = self(batch), batch["future_target"], batch["future_observed_values"]
+        loss = self.net.head.loss(prediction, target, observed)
+        if hasattr(self.net, "auxiliary_loss"):  # a network may judge parts of itself, too
+            loss = loss + self.net.auxiliary_loss(prediction, target, observed)
         self.metrics["train_loss"].update(loss.detach(), weight=len(batch["past_target"]))
         self.log("train_loss", self.metrics["train_loss"], on_step=False, on_epoch=True, prog_bar=True)
         return loss

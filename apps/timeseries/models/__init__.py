@@ -13,7 +13,11 @@ absent from its constructor and its `forward`:
 and give `(B, H, K)` for a point head, `(B, H, K, A)` for others (`apps.timeseries.heads`).
 """
 
-__all__ = ["DLinear", "TimeXer"]
+__all__ = ["DLinear", "Gateformer", "ITransformer", "PatchTSMixer", "PatchTST", "TimeXer"]
 
 from apps.timeseries.models.dlinear import DLinear
+from apps.timeseries.models.gateformer import Gateformer
+from apps.timeseries.models.itransformer import ITransformer
+from apps.timeseries.models.patchtsmixer import PatchTSMixer
+from apps.timeseries.models.patchtst import PatchTST
 from apps.timeseries.models.timexer import TimeXer
