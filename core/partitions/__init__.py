@@ -5,13 +5,15 @@ groups. Plans of regular grids are cached by partition, sizes and device; those 
 coordinates each time.
 """
 
+from core.partitions.base import AxisGroup, Partition, own_group
 from core.partitions.boxes import BoxPlan, Cut
 from core.partitions.plan import Bucket, IndexPlan, Pairs, Plan
 from core.partitions.ragged import group_plan, segment_plan, window_ids
-from core.partitions.regular import Axis, Chunks, Overlapping, Partition, Spread, Strided, Whole, Windows
+from core.partitions.regular import Axis, Chunks, Overlapping, Spread, Strided, Whole, Windows
 
 __all__ = [
     "Axis",
+    "AxisGroup",
     "BoxPlan",
     "Bucket",
     "Chunks",
@@ -26,6 +28,7 @@ __all__ = [
     "Whole",
     "Windows",
     "group_plan",
+    "own_group",
     "segment_plan",
     "window_ids",
 ]

@@ -33,7 +33,7 @@ MASKS = {
 @pytest.mark.parametrize("bias", [None, (5, 7), (3, 5, 7), (1, 3, 5, 7), (2, 3, 5, 7)])
 @pytest.mark.parametrize("causal", [False, True])
 def test_attend_is_the_definition(monkeypatch, fused, mask, bias, causal):
-    monkeypatch.setattr(module, "_fused", lambda q, k, bias: fused)
+    monkeypatch.setattr(module, "fused_is_faster", lambda q, k, bias: fused)
     q, k, v = heads(2, 3, 5, 4), heads(2, 3, 7, 4, seed=1), heads(2, 3, 7, 6, seed=2)
     leaves = [q, k, v]
     if bias is not None:
@@ -102,9 +102,9 @@ def test_scale_and_dropout():
 def test_plain_form_only_for_short_learned_biases():
     q, long = heads(1, 1, 4, 2), heads(1, 1, 257, 2)
     bias = torch.zeros(1, 1, 4, 4, requires_grad=True)
-    assert not module._fused(q, q, bias)
-    assert module._fused(q, long, bias)
-    assert module._fused(q, q, bias.detach())
-    assert module._fused(q, q, None)
+    assert not module.fused_is_faster(q, q, bias)
+    assert module.fused_is_faster(q, long, bias)
+    assert module.fused_is_faster(q, q, bias.detach())
+    assert module.fused_is_faster(q, q, None)
     with torch.no_grad():
-        assert module._fused(q, q, bias)
+        assert module.fused_is_faster(q, q, bias)

@@ -17,6 +17,7 @@ from core.partitions import (
     Strided,
     Whole,
     Windows,
+    boxes,
 )
 
 CASES = [
@@ -49,13 +50,15 @@ def index_form(partition, grid):
     return plan if isinstance(plan, IndexPlan) else plan.as_index()
 
 
-def groups_of(plan):
-    """{(tokens of the queries), (tokens of the keys)} of an index plan."""
-    return {
-        (tuple(sorted(q)), tuple(sorted(k)))
-        for queries, keys in zip(plan.queries, plan.keys, strict=True)
-        for q, k in zip(queries.tolist(), keys.tolist(), strict=True)
-    }
+def pairs_of(plan):
+    """Which query token meets which key token, (N, M), of an index plan."""
+    count = [torch.Size(grid).numel() for grid in (plan.query_grid, plan.key_grid)]
+    meet = torch.zeros(count, dtype=torch.bool)
+    for queries, keys, bucket in zip(plan.queries, plan.keys, plan.buckets, strict=True):
+        allowed = torch.ones(1, 1, 1, dtype=torch.bool) if bucket.allowed is None else bucket.allowed
+        allowed = allowed.expand(len(queries), queries.shape[1], keys.shape[1])
+        meet[queries[:, :, None].expand_as(allowed)[allowed], keys[:, None].expand_as(allowed)[allowed]] = True
+    return meet
 
 
 @pytest.mark.parametrize("partition, grid", CASES, ids=str)
@@ -69,11 +72,11 @@ def test_split_and_join_are_inverse(partition, grid):
 @pytest.mark.parametrize("partition, grid", CASES, ids=str)
 def test_views_equal_the_index_form(partition, grid):
     if isinstance(partition, Chunks):
-        expected = {(g, g) for g in (tuple(range(s, min(s + 5, 16))) for s in range(0, 16, 5))}
-        assert groups_of(index_form(partition, grid)) == expected
+        run = torch.arange(16) // 5
+        assert torch.equal(pairs_of(index_form(partition, grid)), run[:, None] == run)
         return
     reference = partition.fitted(len(grid)).build_index(grid, grid, torch.device("cpu"))
-    assert groups_of(index_form(partition, grid)) == groups_of(reference)
+    assert torch.equal(pairs_of(index_form(partition, grid)), pairs_of(reference))
 
 
 @pytest.mark.parametrize("partition, grid", CASES, ids=str)
@@ -114,7 +117,11 @@ def test_coordinates_belong_to_the_slots(partition, grid):
         if not isinstance(partition, Chunks):
             delta = pairs.queries[:, :, None] - pairs.keys[:, None]
             on_map = pairs.map_queries[:, :, None] - pairs.map_keys[:, None]
-            torch.testing.assert_close(on_map, (delta * unit).expand_as(on_map))
+            if bucket.allowed is None:
+                meet = torch.ones(on_map.shape[:-1], dtype=torch.bool)
+            else:
+                meet = bucket.allowed.expand(on_map.shape[:-1])
+            torch.testing.assert_close(on_map[meet], (delta * unit).expand_as(on_map)[meet])
 
 
 @pytest.mark.parametrize("size, window, shift", [((8, 12), 4, 2), ((6, 9), 3, 1), ((4, 8), 4, 2)])
@@ -133,19 +140,34 @@ def test_shifted_windows_are_roll_and_region_mask(size, window, shift):
                 region[rows, columns] = number
             number += 1
     numbers = torch.arange(size[0] * size[1]).view(size).roll([-s for s in shifts], (0, 1))
-    expected = set()
+    expected = torch.zeros(size[0] * size[1], size[0] * size[1], dtype=torch.bool)
     for top in range(0, size[0], window):
         for left in range(0, size[1], window):
             cell = slice(top, top + window), slice(left, left + window)
-            for r in region[cell].unique():
-                group = tuple(sorted(numbers[cell][region[cell] == r].tolist()))
-                expected.add((group, group))
-    assert groups_of(index_form(Windows((window, window), (shift, shift)), size)) == expected
+            own, side = numbers[cell].flatten(), region[cell].flatten()
+            expected[own[:, None], own] = side[:, None] == side
+    assert torch.equal(pairs_of(index_form(Windows((window, window), (shift, shift)), size)), expected)
 
 
 def test_window_larger_than_the_map_is_one_window_without_shift():
-    assert len(groups_of(index_form(Windows((8, 8), (4, 4)), (3, 5)))) == 1
-    assert len(groups_of(index_form(Windows((4,), (3,), shift_single=True), (4,)))) == 2
+    assert pairs_of(index_form(Windows((8, 8), (4, 4)), (3, 5))).all()
+    alone = pairs_of(index_form(Windows((4,), (3,), shift_single=True), (4,)))
+    assert alone.sum() == 9 + 1 and alone[:3, :3].all() and alone[3, 3]
+
+
+@pytest.mark.parametrize("size", [8, 9, 10, 11, 13])
+@pytest.mark.parametrize("shift", [1, 2, 3])
+@pytest.mark.parametrize("limit", [0, 2**20])
+def test_seams_with_one_mask_and_apart_give_the_same_pairs(monkeypatch, size, shift, limit):
+    monkeypatch.setattr(boxes, "_MASK", limit)
+    window = Windows((4, 4), (shift, 1))
+    plan = window.build((size, 8), (size, 8), torch.device("cpu"))
+    reference = window.build_index((size, 8), (size, 8), torch.device("cpu"))
+    assert torch.equal(pairs_of(plan.as_index()), pairs_of(reference))
+    if not limit:
+        assert all(b.allowed is None or len(b.allowed) == 1 for b in plan.buckets)
+    x = torch.randn(2, size, 8, 1, 2, dtype=torch.float64)
+    torch.testing.assert_close(attend_groups(x, x, x, plan), attend_groups(x, x, x, reference))
 
 
 @pytest.mark.parametrize("grids", [((8, 8), (4, 4)), ((4, 6), (9, 5)), ((3, 3), (1, 7))])
@@ -210,9 +232,10 @@ def test_plans_are_shared_and_serve_training_after_inference_mode():
 
 
 def test_views_keep_no_index():
-    plan = Windows((4, 4), (2, 2)).plan((64, 64))
+    plan = Windows((4, 4), (2, 2)).plan((32, 32))
     assert isinstance(plan, BoxPlan)
     assert not any(torch.is_tensor(value) for value in vars(plan).values())
+    assert len(plan.buckets) == 1 and plan.buckets[0].allowed is not None
 
 
 @pytest.mark.parametrize(

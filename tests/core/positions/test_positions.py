@@ -63,8 +63,11 @@ def test_relative_table_serves_partial_and_overlapping_windows():
     for partition in (Windows((4, 4), (2, 2)), Overlapping((2, 2), (1, 1), (1, 1))):
         for bucket in partition.plan((5, 7)).buckets:
             delta = bucket.pairs.map_queries[:, :, None] - bucket.pairs.map_keys[:, None]
-            rows = ((delta[0, ..., 0] + 3) * 7 + delta[0, ..., 1] + 3).long()
-            assert torch.equal(bias(bucket.pairs)[0, 0], bias.table[rows, 0])
+            meet = torch.ones(delta.shape[:-1], dtype=torch.bool)
+            if bucket.allowed is not None:
+                meet = bucket.allowed.expand(meet.shape)
+            rows = ((delta[..., 0] + 3) * 7 + delta[..., 1] + 3).long()[meet]
+            assert torch.equal(bias(bucket.pairs)[:, 0].expand(meet.shape)[meet], bias.table[rows, 0])
 
 
 def test_row_numbers_are_kept_with_the_plan_and_not_in_the_state():
