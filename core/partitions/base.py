@@ -12,7 +12,6 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from core.layout import coordinates
@@ -138,16 +137,15 @@ def _product(
 def _numbers(axes: Sequence[Sequence[Sequence[int]]], grid: tuple[int, ...]) -> torch.Tensor:
     """Raster numbers (G, n) of the product of groups; each axis gives its groups' tokens."""
     rank = len(axes)
-    total = np.zeros((1,) * (2 * rank), dtype=np.int64)
+    total = torch.zeros((1,) * (2 * rank), dtype=torch.int64)
     stride = 1
     for axis in range(rank - 1, -1, -1):
-        tokens = np.array([list(group) for group in axes[axis]], dtype=np.int64).reshape(len(axes[axis]), -1)
+        tokens = torch.tensor([list(group) for group in axes[axis]], dtype=torch.int64).view(len(axes[axis]), -1)
         shape = [1] * (2 * rank)
         shape[axis], shape[rank + axis] = tokens.shape
-        total = total + stride * tokens.reshape(shape)
+        total = total + stride * tokens.view(shape)
         stride *= grid[axis]
-    groups = int(np.prod(total.shape[:rank]))
-    return torch.from_numpy(np.ascontiguousarray(total.reshape(groups, int(np.prod(total.shape[rank:])))))
+    return total.flatten(rank).flatten(0, rank - 1)
 
 
 def _mesh(places: Sequence[Sequence[float]]) -> torch.Tensor:

@@ -17,8 +17,8 @@ __all__ = ["Axis", "Chunks", "Overlapping", "Spread", "Strided", "Whole", "Windo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
-import numpy as np
 import torch
 
 from core.layout import coordinates
@@ -98,14 +98,15 @@ class Windows(Partition):
         return [Cut(0, body // window, window, 1), *last] if body else last
 
     def groups(self, axis: int, queries: int, keys: int) -> list[AxisGroup]:
-        places = (np.arange(keys) + 0.5) * (queries / keys) - 0.5 if keys != queries else np.arange(keys)
+        scale = queries / keys if keys else 1.0
+        places = [float(j) if keys == queries else (j + 0.5) * scale - 0.5 for j in range(keys)]
         groups = []
         for a, b, size in self._runs(axis, queries):
             for start in range(a, b, size):
                 # Half-open in pixel borders, so that every key has exactly one window.
-                inside = np.flatnonzero((places >= start - 0.5) & (places < start + size - 0.5))
+                inside = [j for j, place in enumerate(places) if start - 0.5 <= place < start + size - 0.5]
                 own = range(start, start + size)
-                groups.append(AxisGroup(own, inside.tolist(), _from(own, start), _from(places[inside], start)))
+                groups.append(AxisGroup(own, inside, _from(own, start), _from([places[j] for j in inside], start)))
         return groups
 
     def _runs(self, axis: int, length: int) -> list[tuple[int, int, int]]:
@@ -234,7 +235,7 @@ class Chunks(Partition):
     def build(self, query_grid: tuple[int, ...], key_grid: tuple[int, ...], device: torch.device) -> Plan:
         if query_grid != key_grid:
             raise ValueError(f"Chunks: query grid {query_grid} and key grid {key_grid} differ; use Whole or Windows")
-        count = int(np.prod(query_grid))
+        count = prod(query_grid)
         return BoxPlan(query_grid, [Windows((self.size,)).cuts(0, count)], raster=True, device=device)
 
 
@@ -244,5 +245,5 @@ def _strided(length: int, window: int, interval: int) -> list[AxisGroup]:
     return [own_group(range(s, min(s - s % cell + cell, length), interval)) for s in starts]
 
 
-def _from(places: Sequence[float] | np.ndarray, start: int) -> tuple[float, ...]:
+def _from(places: Sequence[float], start: int) -> tuple[float, ...]:
     return tuple(float(p - start) for p in places)
