@@ -8,11 +8,14 @@ it did not).  From there on only the head knows what the numbers mean.
 __all__ = ["Distribution", "Head", "Point", "Quantiles"]
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from gluonts.torch.distributions import DistributionOutput
 from torch import Tensor, nn
+
+if TYPE_CHECKING:  # gluonts takes a second to import, and most heads do without it
+    from gluonts.torch.distributions import DistributionOutput
 
 
 class Head(nn.Module):
@@ -123,7 +126,7 @@ class Distribution(Head):
         output: a gluonts `DistributionOutput` for univariate steps.
     """
 
-    def __init__(self, output: DistributionOutput):
+    def __init__(self, output: "DistributionOutput"):
         super().__init__(sum(output.args_dim.values()))
         if output.event_shape != ():
             raise ValueError(f"{type(output).__name__} is not a distribution of single values")

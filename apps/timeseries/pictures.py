@@ -6,7 +6,7 @@ import numpy as np
 
 from apps.timeseries.data.datamodule import ForecastData
 from apps.timeseries.forecasts import Forecasts
-from core.training.report import COLOURS, Figure, Section, figure
+from core.training.report import COLOURS, Figure, Section, concise_dates, figure
 
 
 def sections(forecasts: Forecasts, data: ForecastData) -> list[Section]:
@@ -52,7 +52,7 @@ def fan(forecasts: Forecasts, window: int, name: str, context: int) -> Figure:
         axis.plot(ahead, point, color=COLOURS[0], lw=1.6, label="forecast")
         axis.set_ylabel(column)
         axis.legend(frameon=False, fontsize=8)
-        axis.tick_params(axis="x", labelrotation=20)
+        concise_dates(axis)
     return made
 
 

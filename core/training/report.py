@@ -145,6 +145,15 @@ def _svg(canvas: "Canvas") -> str:
     return svg.replace("<text ", '<text fill="currentColor" ')
 
 
+def concise_dates(axis: Any) -> None:
+    """Few, short time stamps on the horizontal axis."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(maxticks=6)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def png(data: bytes) -> str:
     """A `data:` address for PNG bytes."""
     return "data:image/png;base64," + base64.b64encode(data).decode()
