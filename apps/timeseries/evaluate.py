@@ -72,7 +72,7 @@ def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt
     systems |= naive(forecasts)
     rows = [Row(task.label, own, ours=True)] + [Row(name, made.scaled_errors()) for name, made in systems.items()]
     published = [Row(name, errors, "published, not run here") for name, errors in PAPER.get(data.label, {}).items()]
-    known = bool(data.panel.known_future)
+    known, seed = bool(data.panel.known_future), task.config.get("seed_everything")
     if not known:
         rows += published
     tables = [
@@ -81,7 +81,7 @@ def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt
             + (", covariates known for the horizon" if known else ""),
             ["MSE", "MAE"],
             rows,
-            f"Standardised units, mean over windows and steps; seed {task.config.get('seed_everything')}; {hardware()}.",
+            f"Standardised units, mean over windows and steps; seed {seed}; {hardware()}.",
         )
     ]
     if known and published:
