@@ -14,7 +14,7 @@ __all__ = ["EncoderLayer"]
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apps.timeseries.models.dropout import dropout
+from core.ops.dropout import dropout
 
 
 class EncoderLayer(nn.Module):

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.covariates import cut, normalized
-from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.encoder import EncoderLayer
 from apps.timeseries.models.normalize import window_statistics
 from apps.timeseries.models.patchtst import Patches
 from core.checkpoint import Mapping, derive, same
+from core.ops.dropout import dropout
 from core.positions.sinusoid import sinusoid
 
 

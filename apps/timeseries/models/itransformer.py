@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.covariates import LinearSkip, StaticEmbedding, cut, normalized
-from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.encoder import EncoderLayer
 from apps.timeseries.models.normalize import window_statistics
 from core.checkpoint import Mapping, cat, derive, same
+from core.ops.dropout import dropout
 
 
 class ITransformer(nn.Module):

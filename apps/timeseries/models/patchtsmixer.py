@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.covariates import LinearSkip, StaticEmbedding, cut, normalized
-from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer_heads import ChannelReconciliation, PatchReconciliation, hierarchy_loss
 from apps.timeseries.models.patchtsmixer_layers import MixerLayer
 from apps.timeseries.models.patchtsmixer_scalers import Scaler, StdScaler
 from apps.timeseries.models.positions import Positions
+from core.ops.dropout import dropout
 
 
 class PatchTSMixerBackbone(nn.Module):

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from apps.timeseries.models.dropout import dropout
+from core.ops.dropout import dropout
 
 
 class TokenBatchNorm(nn.BatchNorm1d):

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
-from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer import PatchTSMixerBackbone, start
 from apps.timeseries.models.patchtsmixer_scalers import NoScaler, Scaler, StdScaler
+from core.ops.dropout import dropout
 
 
 def last_patch(x: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.patchtsmixer import PatchTSMixerBackbone, start
 from apps.timeseries.models.patchtsmixer_scalers import Scaler, StdScaler
+from core.ops.dropout import dropout
 
 
 class RandomPatches:

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
 from apps.timeseries.models.dlinear import fill_forward, moving_average
-from apps.timeseries.models.dropout import dropout
 from apps.timeseries.models.normalize import window_statistics
 from apps.timeseries.models.patchtsmixer_layers import TokenBatchNorm
 from apps.timeseries.models.patchtst_layers import EncoderLayer, ResidualAttention
 from apps.timeseries.models.positions import Positions, small_uniform
+from core.ops.dropout import dropout
 
 # What the release divides by on the way back: weight + its epsilon squared.
 WEIGHT_EPSILON = 1e-10

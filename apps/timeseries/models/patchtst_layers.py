@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from apps.timeseries.models.dropout import dropout
+from core.ops.dropout import dropout
 
 
 class ResidualAttention(nn.Module):

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from apps.timeseries.models.dropout import dropout
+from core.ops.dropout import dropout
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
@@ -23,18 +24,28 @@ def test_neighbours_drop_independently():
         assert abs((dropped[lag:] * dropped[:-lag]).mean() - 0.25) < 5e-3
 
 
+@pytest.mark.parametrize("shape", [(7, 3, 5), (41, 67, 3)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_the_gradient_is_the_mask(dtype):
+def test_the_gradient_is_the_mask(dtype, shape):
     torch.manual_seed(0)
-    x = (torch.rand(7, 3, 5) + 1).to(dtype).requires_grad_(True)
+    x = (torch.rand(shape) + 1).to(dtype).requires_grad_(True)
     y = dropout(x, 0.3, True)
     y.sum().backward()
     torch.testing.assert_close(y, x * x.grad)
     assert y.dtype == dtype and (x.grad == 0).any()
 
 
-def test_a_seed_repeats_it_and_no_training_is_no_dropout():
-    x = torch.ones(50)
+def test_a_transposed_input_is_dropped_in_its_place():
+    torch.manual_seed(0)
+    x = torch.rand(200, 90).T + 1
+    y = dropout(x, 0.4, True)
+    kept = y != 0
+    torch.testing.assert_close(y[kept], x[kept] / 0.6, rtol=2e-4, atol=0)
+
+
+@pytest.mark.parametrize("count", [50, 20_001])
+def test_a_seed_repeats_it_and_no_training_is_no_dropout(count):
+    x = torch.ones(count)
     torch.manual_seed(3)
     first = dropout(x, 0.5, True)
     torch.manual_seed(3)
@@ -42,6 +53,16 @@ def test_a_seed_repeats_it_and_no_training_is_no_dropout():
     assert dropout(x, 0.5, False) is x and dropout(x, 0.0, True) is x
 
 
+def test_few_entries_and_devices_without_this_form_take_that_of_torch():
+    x = torch.ones(999)
+    torch.manual_seed(1)
+    ours = dropout(x, 0.5, True)
+    torch.manual_seed(1)
+    assert torch.equal(ours, F.dropout(x, 0.5, True))
+    assert dropout(torch.ones(100_000, device="meta"), 0.5, True).device.type == "meta"
+
+
 def test_ends_of_the_range():
     assert (dropout(torch.ones(9), 1.0, True) == 0).all()
+    assert (dropout(torch.ones(20_000), 1.0, True) == 0).all()
     assert dropout(torch.ones(0, 4), 0.5, True).shape == (0, 4)
