@@ -1,0 +1,1 @@
+"""The three public protocols of day-ahead prices: the papers', fev-bench's and epftoolbox's."""

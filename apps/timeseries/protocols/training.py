@@ -1,0 +1,223 @@
+"""Training of a recipe's network for a protocol: the same task, data module and trainer as `omnimix timeseries fit`.
+
+A protocol needs many fits of one recipe (sets, seeds, refits) on parts that the recipe does not know, so the recipe is
+parsed once and instantiated anew for every fit, in the order of the command line: the same seed gives the same weights.
+"""
+
+__all__ = ["Fitted", "Fixed", "Training"]
+
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from jsonargparse import ActionConfigFile
+from torch import Tensor
+from torch.optim import Optimizer
+
+import apps.timeseries.models  # noqa: F401 (so that a recipe finds networks by their class names)
+from apps.timeseries.data.datamodule import ForecastData
+from apps.timeseries.data.series import Panel
+from apps.timeseries.data.sources import EPF, Source
+from apps.timeseries.data.splits import Split
+from apps.timeseries.data.windows import WindowDataset, as_is
+from apps.timeseries.evaluate import collect
+from apps.timeseries.forecasts import Forecasts
+from apps.timeseries.task import ForecastTask
+from core.training import recipes
+from core.training.callbacks import EpochLines, checkpoints
+from core.training.cli import SECTIONS, Parser, Runner, quiet
+from core.training.loader import ResumableLoader
+from core.training.task import factory_class
+
+
+class Fixed(Source):
+    """Series and a split that a protocol has made.
+
+    Args:
+        series: the panel.
+        parts: training, validation and test.
+        label: the data in a word.
+    """
+
+    def __init__(self, series: Panel, parts: Split, label: str):
+        self.series, self.parts, self.label = series, parts, label
+
+    def panel(self) -> Panel:
+        return self.series
+
+    def split(self, panel: Panel) -> Split:
+        return self.parts
+
+
+@dataclass
+class Fitted:
+    """A trained network with its data; `seconds` is what the training took."""
+
+    task: ForecastTask
+    data: ForecastData
+    trainer: Runner
+    seconds: float
+
+    def forecasts(
+        self, part: Tensor, levels: Sequence[float] = (0.1, 0.5, 0.9), stride: int | None = None
+    ) -> Forecasts:
+        """Forecasts of a part (S, 2), by default one at every multiple of the horizon."""
+        windows = self.data.cut(part, stride=stride or self.data.prediction_length)
+        return collect(self.task, self.trainer, self.data, windows, None, tuple(levels))
+
+
+class Training:
+    """A recipe that can be fitted again and again.
+
+    Args:
+        recipe: a shipped recipe's name or a YAML file.
+        words: command-line overrides, as `--trainer.max_epochs 3`.
+        head: class of another head than the recipe's.
+
+    Raises:
+        core.errors.UserError: no such recipe, or an override that does not fit.
+    """
+
+    def __init__(self, recipe: str, words: Sequence[str] = (), head: type | None = None):
+        quiet()
+        warnings.filterwarnings("ignore", ".*defined a `validation_step` but have no `val_dataloader`.*")
+        path = recipes.find(recipe, "timeseries")
+        config = {k: v for k, v in yaml.safe_load(path.read_text()).items() if k in SECTIONS}
+        if head is not None:
+            network = config["model"]["network"]
+            network.setdefault("init_args", {})["head"] = {"class_path": f"{head.__module__}.{head.__qualname__}"}
+        self.name = path.stem
+        # An abbreviated option would be a second name of the same settings.
+        self.parser = Parser(allow_abbrev=False)
+        self.parser.add_argument("--config", action=ActionConfigFile)
+        self.parser.add_argument("--seed_everything", type=int | bool, default=0)
+        self.parser.add_lightning_class_args(Runner, "trainer")
+        self.parser.add_lightning_class_args(ForecastTask, "model")
+        self.parser.add_lightning_class_args(ForecastData, "data")
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "recipe.yaml"
+            file.write_text(yaml.safe_dump(config))
+            self.config = self.parser.parse_args([f"--config={file}", *words])
+
+    @property
+    def label(self) -> str:
+        """The network's class name."""
+        return factory_class(self.parser.instantiate_classes(self.config).model.network).__name__
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as plain values, without seed."""
+        plain = yaml.safe_load(self.parser.dump(self.config, skip_none=True))
+        return {section: plain[section] for section in ("model", "data", "trainer") if section in plain}
+
+    def epf(self, name: str) -> EPF:
+        """One of the five sets, its covariates in the role that the recipe gives them."""
+        own = self.parser.instantiate_classes(self.config).data.dataset
+        return EPF(name, own.path, own.past_only) if isinstance(own, EPF) else EPF(name)
+
+    def fit(self, source: Source, seed: int, *, select: bool) -> Fitted:
+        """Trains on the source's training part.
+
+        Args:
+            source: series and split.
+            seed: of weights, order and dropout.
+            select: keep the epoch that is best on the validation part; otherwise the last one, without validating.
+        """
+        started = time.perf_counter()
+        pl.seed_everything(seed, workers=True, verbose=False)
+        made = self.parser.instantiate_classes(self.config)
+        task, data = made.model, made.data
+        data.dataset, data.path = source, None
+        with tempfile.TemporaryDirectory() as scratch:
+            extra: list[pl.Callback] = [EpochLines()]
+            settings = dict(made.trainer)
+            if select:
+                extra.append(checkpoints(Path(scratch), task.monitor))
+            else:
+                settings |= {"limit_val_batches": 0, "enable_checkpointing": False}
+            trainer = _trainer(settings, extra)
+            trainer.fit(task, datamodule=data)
+            if select:
+                best = torch.load(trainer.checkpoint_callback.best_model_path, map_location="cpu", weights_only=True)
+                task.load_state_dict(best["state_dict"])
+                task.on_load_checkpoint(best)
+        return Fitted(task, data, trainer, time.perf_counter() - started)
+
+    def refit(
+        self,
+        fitted: Fitted,
+        windows: WindowDataset,
+        before: int,
+        seed: int,
+        *,
+        count: int,
+        half_life: float,
+        rate: float,
+        epochs: int = 1,
+    ) -> float:
+        """Trains on from where the network is, on windows drawn from the past of one series, recent ones more often.
+
+        Each epoch sees `count` windows, drawn without replacement with weights 2^(-age / half_life), through the
+        recipe's optimiser and schedule; of the recipe's trainer the callbacks are left out.
+
+        Args:
+            fitted: is changed in place.
+            windows: of all rows with stride 1.
+            before: the row that no forecast step may reach.
+            seed: of the draw.
+            count: windows; all there are if that is less.
+            half_life: in days of 24 rows.
+            rate: share of the recipe's learning rate.
+            epochs: passes over the drawn windows.
+
+        Returns:
+            Seconds it took.
+        """
+        started = time.perf_counter()
+        task, data = fitted.task, fitted.data
+        start = torch.arange(len(windows)) + windows.look_back
+        age = before - (start + data.prediction_length)
+        weight = torch.where(age >= 0, 2.0 ** (-age.double() / (24 * half_life)), 0.0)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + before)
+        drawn = torch.multinomial(weight, min(count, int((age >= 0).sum())), generator=generator).tolist()
+        loader = ResumableLoader(windows, batch_size=data.batch_size, sampler=drawn, collate_fn=as_is)
+        settings = dict(self.parser.instantiate_classes(self.config).trainer)
+        settings |= {
+            "max_epochs": epochs,
+            "limit_val_batches": 0,
+            "enable_checkpointing": False,
+            "callbacks": None,
+        }
+        fitted.trainer = _trainer(settings, [])
+        whole = task.optimizer
+        task.optimizer = lambda groups: _slower(whole(groups), rate)
+        try:
+            fitted.trainer.fit(task, train_dataloaders=loader)
+        finally:
+            task.optimizer = whole
+        return time.perf_counter() - started
+
+
+def _slower(optimizer: Optimizer, rate: float) -> Optimizer:
+    for group in optimizer.param_groups:
+        group["lr"] *= rate
+    return optimizer
+
+
+def _trainer(settings: dict[str, Any], extra: list[pl.Callback]) -> Runner:
+    own = settings.get("callbacks") or []
+    settings |= {
+        "callbacks": [*(own if isinstance(own, list) else [own]), *extra],
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return Runner(**settings)
