@@ -58,7 +58,8 @@ class DLinear(nn.Module):
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"kernel {kernel} is even; a centred moving average needs an odd one")
-        self.kernel, self.prediction_length, self.target_dim = kernel, prediction_length, target_dim
+        self.context_length, self.prediction_length = context_length, prediction_length
+        self.kernel, self.target_dim = kernel, target_dim
         self.head = head or Point()
         maps, outputs = (target_dim if individual else 1), prediction_length * self.head.size
         bound = context_length**-0.5
@@ -68,7 +69,16 @@ class DLinear(nn.Module):
         self.trend_bias = nn.Parameter(torch.empty(maps, outputs).uniform_(-bound, bound))
 
     def forward(self, past_target: Tensor, *, past_observed_values: Tensor | None = None) -> Tensor:
-        """The forecast `(B, H, K)`, or `(B, H, K, A)` with a head of more than one number."""
+        """The forecast `(B, H, K)`, or `(B, H, K, A)` with a head of more than one number.
+
+        Raises:
+            ValueError: another look-back or number of targets.
+        """
+        if past_target.shape[1:] != (self.context_length, self.target_dim):
+            raise ValueError(
+                f"past_target is {tuple(past_target.shape[1:])}, expected ({self.context_length}, {self.target_dim}): "
+                "steps of the look-back, targets"
+            )
         x = past_target if past_observed_values is None else fill_forward(past_target, past_observed_values)
         trend = moving_average(x, self.kernel)
         rest = (x - trend).permute(2, 0, 1)  # (K, B, L) against (1 or K, outputs, L)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from apps.timeseries.models.dlinear import DLinear
-from apps.timeseries.models.timexer import PatchTokens, TimeXer, TimeXerLayer
+from apps.timeseries.models.timexer import TimeXer
+from apps.timeseries.models.timexer_layers import CrossAttention, PatchTokens, TimeXerLayer
 from core.checkpoint import Mapping, cat, derive, same
 from core.verify import Facts, Golden
 
@@ -21,19 +22,32 @@ def activation(facts: Facts) -> type[nn.Module]:
 
 
 def layer_rules(ours: str, theirs: str) -> list:
-    """A TimeXer layer without its cross keys and values."""
-    attention = ["query", "key", "value"]
+    own, cross = f"{theirs}self_attention.", f"{theirs}cross_attention."
     return [
-        cat(f"{ours}qkv.{{p}}", *(f"{theirs}self_attention.{part}_projection.{{p}}" for part in attention)),
-        same(f"{ours}out.{{p}}", f"{theirs}self_attention.out_projection.{{p}}"),
-        same(f"{ours}cross_q.{{p}}", f"{theirs}cross_attention.query_projection.{{p}}"),
-        same(f"{ours}cross_out.{{p}}", f"{theirs}cross_attention.out_projection.{{p}}"),
+        cat(f"{ours}qkv.{{p}}", *(f"{own}{part}_projection.{{p}}" for part in ("query", "key", "value"))),
+        same(f"{ours}out.{{p}}", f"{own}out_projection.{{p}}"),
+        *cross_rules(f"{ours}cross.", cross),
         derive(f"{ours}expand.weight", f"{theirs}conv1.weight", lambda w: w[..., 0]),
         derive(f"{ours}contract.weight", f"{theirs}conv2.weight", lambda w: w[..., 0]),
         same(f"{ours}expand.bias", f"{theirs}conv1.bias"),
         same(f"{ours}contract.bias", f"{theirs}conv2.bias"),
         *(same(f"{ours}norm{n}.{{p}}", f"{theirs}norm{n}.{{p}}") for n in (1, 2, 3)),
     ]
+
+
+def cross_rules(ours: str, theirs: str) -> list:
+    """Everything but the bias of the keys, which changes nothing (`unseen`)."""
+    return [
+        same(f"{ours}q.{{p}}", f"{theirs}query_projection.{{p}}"),
+        same(f"{ours}k.weight", f"{theirs}key_projection.weight"),
+        same(f"{ours}v.{{p}}", f"{theirs}value_projection.{{p}}"),
+        same(f"{ours}out.{{p}}", f"{theirs}out_projection.{{p}}"),
+    ]
+
+
+def unseen(theirs: str) -> str:
+    """The official bias that adds the same to all scores of a query."""
+    return f"{theirs}key_projection.bias"
 
 
 def patch_rules(ours: str, theirs: str) -> list:
@@ -77,12 +91,11 @@ def timexer_mapping(facts: Facts) -> Mapping:
     return Mapping(
         *patch_rules("patches.", "en_embedding."),
         same("past_embedding.{p}", "ex_embedding.value_embedding.{p}"),
-        cat("context_kv.{p}", "encoder.layers.{*}.cross_attention.{key|value}_projection.{p}"),
         *layer_rules("layers.{i}.", "encoder.layers.{i}."),
         same("norm.{p}", "encoder.norm.{p}"),
         derive("forecast.weight", "head.linear.weight", lambda w: w.unflatten(1, (dim, -1)).mT.flatten(1)),
         same("forecast.bias", "head.linear.bias"),
-        ignore=["en_embedding.position_embedding.pe"],
+        ignore=["en_embedding.position_embedding.pe", unseen("encoder.layers.{i}.cross_attention.")],
     )
 
 
@@ -98,35 +111,15 @@ def call_timexer(run, inputs: dict[str, Tensor]) -> Tensor:
     )
 
 
-class LayerWithContext(nn.Module):
-    """A TimeXer layer that makes the keys and values of its own cross-attention."""
-
-    def __init__(self, facts: Facts):
-        super().__init__()
-        dim, self.targets = facts.config["d_model"], facts.get("n_vars", 1)
-        self.layer = TimeXerLayer(
-            dim, facts.config["n_heads"], facts.get("d_ff", 4 * dim), activation=activation(facts)
-        )
-        self.context_kv = nn.Linear(dim, 2 * dim)
-
-    def forward(self, x: Tensor, cross: Tensor) -> Tensor:
-        kv = self.context_kv(cross).unflatten(2, (2, self.layer.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.layer(x.unflatten(0, (-1, self.targets)), *kv).flatten(0, 1)
+def layer(facts: Facts) -> nn.Module:
+    dim = facts.config["d_model"]
+    return TimeXerLayer(dim, facts.config["n_heads"], facts.get("d_ff", 4 * dim), activation=activation(facts))
 
 
-class CrossAttention(nn.Module):
-    """The release's attention alone: projections around softmax attention of queries over other tokens."""
-
-    def __init__(self, facts: Facts):
-        super().__init__()
-        dim, self.heads = facts.config["d_model"], facts.config["n_heads"]
-        self.q, self.kv, self.out = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim), nn.Linear(dim, dim)
-
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        q = self.q(queries).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(keys).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+def call_layer(run, inputs: dict[str, Tensor]) -> Tensor:
+    """The release has the targets of all samples in one axis."""
+    x, cross = inputs.values()
+    return run(x.unflatten(0, (len(cross), -1)), cross).flatten(0, 1)
 
 
 def patch_tokens(facts: Facts) -> nn.Module:
@@ -144,20 +137,10 @@ def call_inverted(run, inputs: dict[str, Tensor]) -> Tensor:
 
 TIMEXER = {
     "Model": Golden(timexer, timexer_mapping, call_timexer),
-    "EncoderLayer": Golden(
-        LayerWithContext,
-        Mapping(
-            *layer_rules("layer.", ""),
-            cat("context_kv.{p}", "cross_attention.{key|value}_projection.{p}"),
-        ),
-    ),
+    "EncoderLayer": Golden(layer, Mapping(*layer_rules("", ""), ignore=[unseen("cross_attention.")]), call_layer),
     "AttentionLayer": Golden(
-        CrossAttention,
-        Mapping(
-            same("q.{p}", "query_projection.{p}"),
-            cat("kv.{p}", "{key|value}_projection.{p}"),
-            same("out.{p}", "out_projection.{p}"),
-        ),
+        lambda facts: CrossAttention(facts.config["d_model"], facts.config["n_heads"]),
+        Mapping(*cross_rules("", ""), ignore=[unseen("")]),
     ),
     "EnEmbedding": Golden(
         patch_tokens,

@@ -2,13 +2,8 @@
 
 Wang et al., "TimeXer: Empowering Transformers for Time Series Forecasting with Exogenous Variables", NeurIPS 2024.
 Every target gives P patch tokens and one learned global token; every exogenous or calendar series gives one token, a
-Linear over its whole look-back.  A layer (post-norm) is
-
-    x = norm1(x + SelfAttention(x))            over the P + 1 tokens of one target
-    g = norm2(g + CrossAttention(g, exo))      g the global token, exo the same for all layers
-    x = norm3(x + MLP(x))
-
-and the flattened tokens of a target give its forecast by one Linear that all targets share.
+Linear over its whole look-back.  The layers are in `timexer_layers`; the flattened tokens of a target give its forecast
+by one Linear that all targets share.
 
 Equal to the release (thuml/TimeXer 7601190) with past covariates only.  Decided differently:
 - covariates known for the horizon and the calendar of the horizon are inputs (`num_feat_dynamic_real`,
@@ -19,104 +14,18 @@ Equal to the release (thuml/TimeXer 7601190) with past covariates only.  Decided
 - missing values, static attributes and probabilistic heads.
 """
 
-__all__ = ["TimeXer", "TimeXerLayer"]
+__all__ = ["TimeXer"]
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from apps.timeseries.heads import Head, Point
+from apps.timeseries.models.covariates import cut, normalized
 from apps.timeseries.models.normalize import window_statistics
-from core.positions import sinusoid
-
-
-class TimeXerLayer(nn.Module):
-    """One layer; keys and values of the exogenous tokens come ready made, because they are the same input in all.
-
-    Args:
-        dim: token width.
-        heads: attention heads.
-        hidden: width inside the MLP.
-        dropout: on attention weights, branches and inside the MLP.
-        activation: of the MLP.
-    """
-
-    def __init__(self, dim: int, heads: int, hidden: int, dropout: float = 0.0, activation: type[nn.Module] = nn.GELU):
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.cross_q = nn.Linear(dim, dim)
-        self.cross_out = nn.Linear(dim, dim)
-        self.expand = nn.Linear(dim, hidden)
-        self.contract = nn.Linear(hidden, dim)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.activation = activation()
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, real: Tensor | None = None) -> Tensor:
-        """x `(B, K, P + 1, dim)` with the global token last; keys, values `(B, heads, T, dim / heads)`;
-        real `(B, K, P + 1)` bool, False for patches without any observed step."""
-        batch, targets, tokens, _ = x.shape
-        drop = self.dropout if self.training else 0.0
-        q, k, v = self.qkv(x).view(batch * targets, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mask = None if real is None else real.view(batch * targets, 1, 1, tokens)
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, drop).transpose(1, 2).reshape(x.shape)
-        x = self.norm1(x + F.dropout(self.out(mixed), drop, self.training))
-        g = x[:, :, -1]
-        if keys.shape[2]:
-            q = self.cross_q(g).view(batch, targets, self.heads, -1).transpose(1, 2)
-            mixed = F.scaled_dot_product_attention(q, keys, values, None, drop).transpose(1, 2).reshape(g.shape)
-        else:
-            mixed = torch.zeros_like(g)
-        g = self.norm2(g + F.dropout(self.cross_out(mixed), drop, self.training))
-        x = torch.cat([x[:, :, :-1], g.unsqueeze(2)], dim=2)
-        inner = F.dropout(self.activation(self.expand(x)), drop, self.training)
-        return self.norm3(x + F.dropout(self.contract(inner), drop, self.training))
-
-
-class PatchTokens(nn.Module):
-    """Patches of each target as tokens with a sinusoidal position, then its learned global token.
-
-    Args:
-        context_length: steps L.
-        target_dim: number of targets K.
-        dim: token width.
-        patch_length: steps in a patch.
-        dropout: on all tokens.
-        drop_tail: leave out the newest `L mod patch_length` steps instead of padding the oldest patch.
-    """
-
-    def __init__(
-        self,
-        context_length: int,
-        target_dim: int,
-        dim: int,
-        patch_length: int,
-        dropout: float = 0.0,
-        drop_tail: bool = False,
-    ):
-        super().__init__()
-        rest = context_length % patch_length
-        # Negative padding crops.
-        self.padding = (0, -rest) if drop_tail else (-context_length % patch_length, 0)
-        self.count = (context_length + sum(self.padding)) // patch_length
-        self.patch_length, self.dropout = patch_length, dropout
-        self.embedding = nn.Linear(patch_length, dim, bias=False)
-        self.global_token = nn.Parameter(torch.randn(target_dim, 1, dim))
-        self.register_buffer("position", sinusoid(self.count, dim), persistent=False)
-
-    def forward(self, x: Tensor, observed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """x, observed `(B, L, K)` to tokens `(B, K, P + 1, dim)` and, where `observed` is given, which of them hold
-        anything observed `(B, K, P + 1)`; the global token always does."""
-        tokens = self.embedding(self._cut(x)) + self.position
-        tokens = torch.cat([tokens, self.global_token.expand(x.shape[0], -1, -1, -1)], dim=2)
-        real = None if observed is None else F.pad(self._cut(observed).any(-1), (0, 1), value=True)
-        return F.dropout(tokens, self.dropout, self.training), real
-
-    def _cut(self, x: Tensor) -> Tensor:
-        return F.pad(x.transpose(1, 2), self.padding).unflatten(2, (self.count, self.patch_length))
+from apps.timeseries.models.timexer_layers import PatchTokens, TimeXerLayer
+from core.ops.dropout import dropout
 
 
 class TimeXer(nn.Module):
@@ -181,7 +90,7 @@ class TimeXer(nn.Module):
             raise ValueError(f"patch_length {patch_length} does not fit into context_length {context_length}")
         self.context_length, self.prediction_length = context_length, prediction_length
         self.covariate_length = covariate_length or context_length
-        self.target_dim, self.heads, self.depth = target_dim, heads, depth
+        self.target_dim = target_dim
         self.dropout, self.head_dropout = dropout, head_dropout
         self.normalize, self.future_time_feat = normalize, future_time_feat
         self.head = head or Point()
@@ -189,21 +98,21 @@ class TimeXer(nn.Module):
         self.patches = PatchTokens(context_length, target_dim, dim, patch_length, dropout, drop_tail)
 
         calendar = num_time_feat if future_time_feat else 0
-        self.tokens_known = num_feat_dynamic_real + calendar
-        self.tokens_past = num_past_feat_dynamic_real + num_time_feat - calendar
+        self.known, self.past, self.calendar = num_feat_dynamic_real, num_past_feat_dynamic_real, num_time_feat
+        tokens_known = num_feat_dynamic_real + calendar
+        tokens_past = num_past_feat_dynamic_real + num_time_feat - calendar
         steps = self.covariate_length
         # Several targets share the embedding of the past series as in the release, unless their look-back differs.
         self.targets_exogenous = target_dim > 1
         shared = self.targets_exogenous and steps == context_length
-        self.past_embedding = nn.Linear(steps, dim) if self.tokens_past or shared else None
-        self.known_embedding = nn.Linear(steps + prediction_length, dim) if self.tokens_known else None
+        self.past_embedding = nn.Linear(steps, dim) if tokens_past or shared else None
+        self.known_embedding = nn.Linear(steps + prediction_length, dim) if tokens_known else None
         self.target_embedding = nn.Linear(context_length, dim) if self.targets_exogenous and not shared else None
-        series = self.tokens_past + self.tokens_known + (target_dim if target_dim > 1 else 0)
+        series = tokens_past + tokens_known + (target_dim if self.targets_exogenous else 0)
         self.variate_tokens = nn.Parameter(torch.zeros(series, dim)) if variate_tokens else None
         self.static_real = nn.Linear(num_feat_static_real, dim) if num_feat_static_real else None
         self.static_cat = nn.ModuleList(nn.Embedding(count + 1, dim) for count in cardinality)
 
-        self.context_kv = nn.Linear(dim, depth * 2 * dim)
         self.layers = nn.ModuleList(TimeXerLayer(dim, heads, hidden, dropout, activation) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         outputs = prediction_length * self.head.size
@@ -228,27 +137,41 @@ class TimeXer(nn.Module):
         feat_static_real: Tensor | None = None,
         feat_static_cat: Tensor | None = None,
     ) -> Tensor:
-        """The forecast `(B, H, K)`, or `(B, H, K, A)` with a head of more than one number."""
+        """The forecast `(B, H, K)`, or `(B, H, K, A)` with a head of more than one number.
+
+        Raises:
+            ValueError: an input that the network was not built for, is missing, or has another size.
+        """
+        length, horizon = self.covariate_length, self.prediction_length
         x, loc, scale = self._normalized(past_target, past_observed_values)
-        past = self._covariate(past_feat_dynamic_real, 0)
-        known = self._covariate(feat_dynamic_real, self.prediction_length)
-        steps = self.covariate_length + (self.prediction_length if self.future_time_feat else 0)
-        calendar = None if time_feat is None else time_feat[:, :steps]
+        past = cut("past_feat_dynamic_real", past_feat_dynamic_real, self.past, length)
+        known = cut("feat_dynamic_real", feat_dynamic_real, self.known, length + horizon)
+        if self.normalize and past is not None:
+            mean, spread = window_statistics(past, differentiable=True)
+            past = (past - mean) / spread
+        if self.normalize and known is not None:
+            known = normalized(known, length)
+        calendar = self._calendar(time_feat)
 
         tokens = self._exogenous_tokens(x, past, known, calendar, feat_static_real, feat_static_cat)
-        batch, count = tokens.shape[:2]
-        contexts = self.context_kv(tokens).view(batch, count, self.depth, 2, self.heads, -1).permute(2, 3, 0, 4, 1, 5)
         own, real = self.patches(x, past_observed_values)
-        for layer, (keys, values) in zip(self.layers, contexts, strict=True):
-            own = layer(own, keys, values, real)
+        for layer in self.layers:
+            own = layer(own, tokens, real)
         raw = self.forecast(self.norm(own).flatten(2))
         if self.skip is not None:
             raw = raw + self.skip(self._skip_inputs(x, past, known, calendar))
-        raw = F.dropout(raw, self.head_dropout, self.training) if self.head_dropout else raw
-        raw = raw.view(batch, self.target_dim, self.prediction_length, self.head.size).transpose(1, 2)
+        raw = dropout(raw, self.head_dropout, self.training)
+        raw = raw.view(len(raw), self.target_dim, self.prediction_length, self.head.size).transpose(1, 2)
         return self.head.finish(raw, loc, scale)
 
     def _normalized(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        if x.shape[1:] != (self.context_length, self.target_dim):
+            raise ValueError(
+                f"past_target is {tuple(x.shape[1:])}, expected ({self.context_length}, {self.target_dim}): steps of "
+                "the look-back, targets"
+            )
+        if observed is not None:
+            x = x.masked_fill(~observed, 0)  # not even a NaN behind the mask may reach a gradient
         if self.normalize:
             loc, scale = window_statistics(x, observed, differentiable=True)
             x = (x - loc) / scale
@@ -256,17 +179,10 @@ class TimeXer(nn.Module):
             loc, scale = x.new_zeros(x.shape[0], 1, x.shape[2]), x.new_ones(x.shape[0], 1, x.shape[2])
         return (x if observed is None else x.masked_fill(~observed, 0)), loc, scale
 
-    def _covariate(self, x: Tensor | None, future: int) -> Tensor | None:
-        """Normalised by the past alone, so that the horizon is seen relative to the window."""
-        if x is None:
-            return None
-        steps = self.covariate_length
-        if x.shape[1] != steps + future:
-            raise ValueError(f"a covariate has {x.shape[1]} steps, expected {steps} past and {future} future ones")
-        if not self.normalize:
-            return x
-        loc, scale = window_statistics(x[:, :steps], differentiable=True)
-        return (x - loc) / scale
+    def _calendar(self, x: Tensor | None) -> Tensor | None:
+        """Its steps that are read; what comes always reaches over the horizon, unless the horizon is not read."""
+        steps = self.covariate_length + (self.prediction_length if self.future_time_feat else 0)
+        return cut("time_feat", x if x is None else x[:, :steps], self.calendar, steps)
 
     def _exogenous_tokens(self, x, past, known, calendar, static_real, static_cat) -> Tensor:
         series, tokens = [], []
@@ -275,25 +191,32 @@ class TimeXer(nn.Module):
         if calendar is not None and not self.future_time_feat:
             series.append(calendar)
         if self.target_embedding is not None:
-            tokens.append(self.target_embedding(x.transpose(1, 2)))
+            tokens.append(self.target_embedding(x.mT))
         elif self.targets_exogenous:
             series.insert(0, x)
-        if series and self.past_embedding is not None:
-            tokens.append(self.past_embedding(torch.cat(series, 2).transpose(1, 2)))
+        if series:
+            tokens.append(self.past_embedding(_stack(series)))
         series = [] if known is None else [known]
         if calendar is not None and self.future_time_feat:
             series.append(calendar)
-        if series and self.known_embedding is not None:
-            tokens.append(self.known_embedding(torch.cat(series, 2).transpose(1, 2)))
+        if series:
+            tokens.append(self.known_embedding(_stack(series)))
         if self.variate_tokens is not None and tokens:
             tokens = [torch.cat(tokens, 1) + self.variate_tokens]
-        if self.static_real is not None and static_real is not None:
+        if (static_real is not None) != (self.static_real is not None) or (static_cat is not None) != bool(
+            self.static_cat
+        ):
+            raise ValueError(
+                f"the network was built with {self.static_real.in_features if self.static_real else 0} static numbers "
+                f"and {len(self.static_cat)} static categories; give exactly these"
+            )
+        if self.static_real is not None:
             tokens.append(self.static_real(static_real).unsqueeze(1))
-        if static_cat is not None:
-            tokens += [table(static_cat[:, n : n + 1]) for n, table in enumerate(self.static_cat)]
+        for n, table in enumerate(self.static_cat):
+            tokens.append(table(static_cat[:, n : n + 1].clamp(0, table.num_embeddings - 1)))
         if not tokens:
             return x.new_zeros(x.shape[0], 0, self.norm.normalized_shape[0])
-        return F.dropout(torch.cat(tokens, 1), self.dropout, self.training)
+        return dropout(torch.cat(tokens, 1), self.dropout, self.training)
 
     def _skip_inputs(self, x, past, known, calendar) -> Tensor:
         """`(B, K, inputs)`: a target's own past, and what all targets share."""
@@ -305,3 +228,8 @@ class TimeXer(nn.Module):
             return x
         common = torch.cat(shared, 1).unsqueeze(1).expand(-1, x.shape[1], -1)
         return torch.cat([x, common], dim=2)
+
+
+def _stack(series: list[Tensor]) -> Tensor:
+    """Several `(B, steps, C)` as the rows `(B, sum of C, steps)` of a Linear over time, in one copy."""
+    return torch.cat([z.mT for z in series], 1)
