@@ -76,7 +76,13 @@ class Runner(pl.Trainer):
 
 
 class Parser(LightningArgumentParser):
-    """Errors as one sentence instead of the usage and the reasons of every type that did not fit."""
+    """Errors as one sentence instead of the usage and the reasons of every type that did not fit.
+
+    Options are written out: an abbreviation that is taken silently is a typo that trains the wrong thing.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if os.environ.get("JSONARGPARSE_DEBUG"):

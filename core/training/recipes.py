@@ -26,10 +26,10 @@ class Recipe:
 
 
 def domains() -> dict[str, Path]:
-    """Name -> folder of every application: the folders of `apps` that can be run."""
+    """Name -> folder of every application: the folders of `apps` with a command line."""
     import apps
 
-    found = sorted(main.parent for root in apps.__path__ for main in Path(root).rglob("__main__.py"))
+    found = sorted(cli.parent for root in apps.__path__ for cli in Path(root).rglob("cli.py"))
     return {folder.name: folder for folder in found}
 
 

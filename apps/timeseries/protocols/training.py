@@ -95,7 +95,7 @@ class Training:
             network.setdefault("init_args", {})["head"] = {"class_path": f"{head.__module__}.{head.__qualname__}"}
         self.name = path.stem
         # An abbreviated option would be a second name of the same settings.
-        self.parser = Parser(allow_abbrev=False)
+        self.parser = Parser()
         self.parser.add_argument("--config", action=ActionConfigFile)
         self.parser.add_argument("--seed_everything", type=int | bool, default=0)
         self.parser.add_lightning_class_args(Runner, "trainer")
