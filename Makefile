@@ -16,6 +16,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
 docs: .venv/ready

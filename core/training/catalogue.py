@@ -19,6 +19,7 @@ import torch
 import core.mixers
 from core.errors import UserError
 from core.mixers import Mixer
+from core.mixers.attention import Attention
 from core.testing import find_mixers
 
 LENGTHS = (64, 256, 1024, 4096)
@@ -66,7 +67,7 @@ def bench(threads: int) -> list[list[str]]:
             made = _built(mixer, length)
             if made is None:
                 break
-            shares.append(_share(made, core.mixers.Attention(128, 4), length))
+            shares.append(_share(made, Attention(128, 4), length))
         if shares:
             rows.append([mixer.__name__, *(f"{share:.2f}" for share in shares), _crossing(shares)])
     return rows
