@@ -4,10 +4,12 @@ __all__ = ["main"]
 
 import apps.timeseries.models  # noqa: F401 (so that --model.network TimeXer is found)
 from apps.timeseries.data.datamodule import ForecastData
+from apps.timeseries.evaluate import evaluate
+from apps.timeseries.predict import predict
 from apps.timeseries.task import ForecastTask
-from core.training.cli import run
+from core.training.cli import Application, run
 
 
 def main(arguments: list[str]) -> int:
     """One command; see `omnimix timeseries`."""
-    return run("timeseries", ForecastTask, ForecastData, arguments)
+    return run(Application("timeseries", ForecastTask, ForecastData, evaluate, predict), arguments)

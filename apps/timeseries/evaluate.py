@@ -3,7 +3,6 @@
 __all__ = ["collect", "evaluate"]
 
 import time
-from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import torch
@@ -16,18 +15,16 @@ from apps.timeseries.forecasts import Forecasts
 from apps.timeseries.pictures import sections
 from apps.timeseries.published import PAPER
 from apps.timeseries.ridge import Ridge
+from apps.timeseries.task import ForecastTask
 from core.training.report import Row, Table
 from core.training.results import hardware
 from core.training.task import Evaluation
-
-if TYPE_CHECKING:
-    from apps.timeseries.task import ForecastTask
 
 LEVELS = (0.1, 0.5, 0.9)
 
 
 def collect(
-    task: "ForecastTask",
+    task: ForecastTask,
     trainer: pl.Trainer,
     data: ForecastData,
     windows: WindowDataset,
@@ -62,7 +59,7 @@ def gather(joined: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: value[first] for key, value in whole.items()}
 
 
-def evaluate(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None) -> Evaluation:
+def evaluate(task: ForecastTask, trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None) -> Evaluation:
     """Scaled MSE and MAE over all test windows (the paper protocol), with the baselines the data allow."""
     started = time.perf_counter()
     windows = data.part("test")

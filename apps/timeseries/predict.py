@@ -4,7 +4,6 @@ __all__ = ["predict"]
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -12,15 +11,14 @@ import pandas as pd
 from apps.timeseries.data.datamodule import ForecastData
 from apps.timeseries.data.scaler import Scaler
 from apps.timeseries.data.series import Panel
+from apps.timeseries.evaluate import collect
 from apps.timeseries.forecasts import Forecasts
+from apps.timeseries.task import ForecastTask
 from core.errors import UserError
 from core.training.files import writing
 
-if TYPE_CHECKING:
-    from apps.timeseries.task import ForecastTask
 
-
-def predict(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None, out: Path) -> None:
+def predict(task: ForecastTask, trainer: pl.Trainer, data: ForecastData, ckpt_path: str | None, out: Path) -> None:
     """The steps after the last observed target of every series, to a .csv, .csv.gz or .parquet file.
 
     Raises:
@@ -28,8 +26,6 @@ def predict(task: "ForecastTask", trainer: pl.Trainer, data: ForecastData, ckpt_
     """
     if not str(out).endswith((".csv", ".csv.gz", ".parquet")):
         raise UserError(f"--out {out}: forecasts are written as .csv, .csv.gz or .parquet; choose one of these names.")
-    from apps.timeseries.evaluate import collect
-
     task.restore_facts(ckpt_path)
     data.context_length, data.prediction_length = task.facts["context_length"], task.facts["prediction_length"]
     data.covariate_length = task.facts["sizes"].get("covariate_length")

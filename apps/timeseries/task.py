@@ -5,10 +5,8 @@ __all__ = ["ForecastTask"]
 import inspect
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -17,7 +15,7 @@ from apps.timeseries.conformal import shifts
 from apps.timeseries.data.datamodule import ForecastData
 from apps.timeseries.data.scaler import Scaler
 from core.errors import UserError
-from core.training.task import Evaluation, OptimizerFactory, ScheduleFactory, Task, factory_class
+from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_class
 
 Batch = dict[str, Tensor]
 
@@ -167,18 +165,6 @@ class ForecastTask(Task):
         prediction = self(batch)
         kept = ("item", "forecast_start", "future_target", "future_observed_values")
         return {"prediction": prediction.cpu(), **{name: batch[name].cpu() for name in kept}}
-
-    def evaluate(self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None) -> Evaluation:
-        from apps.timeseries.evaluate import evaluate
-
-        return evaluate(self, trainer, datamodule, ckpt_path)
-
-    def predict_files(
-        self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None, out: Path
-    ) -> None:
-        from apps.timeseries.predict import predict
-
-        predict(self, trainer, datamodule, ckpt_path, out)
 
     def restore_facts(self, ckpt_path: str | None) -> None:
         """What a checkpoint says of its data, before the network is built.

@@ -4,7 +4,7 @@ Added to it: recipes by name, `best` and `last` as checkpoints of the newest run
 their own configuration, `evaluate`, `predict` with files in and out, one folder a run, and errors of one sentence.
 """
 
-__all__ = ["Parser", "Runner", "run"]
+__all__ = ["Application", "Parser", "Runner", "run"]
 
 import logging
 import os
@@ -12,8 +12,10 @@ import re
 import shlex
 import tempfile
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import lightning.pytorch as pl
 import torch
@@ -25,14 +27,34 @@ from core.errors import UserError, nearest
 from core.training import recipes
 from core.training.callbacks import Announce, CurveLogger, EpochLines, GoOn, checkpoints, watching
 from core.training.files import latest_run, new_run, refuse_existing
-from core.training.task import Task
+from core.training.task import Evaluation, Task
 
 ROOT = Path("runs")
 SECTIONS = ("seed_everything", "model", "data", "trainer")
 
 
+@dataclass(frozen=True)
+class Application:
+    """What an application's `cli.py` hands to `run`.
+
+    Args:
+        domain: its name on the command line.
+        task, data: the classes that Lightning's commands work with.
+        evaluate: (task, trainer, data module, checkpoint) -> what is printed and written.
+        predict: (task, trainer, data module, checkpoint, out) writes a user's files.
+    """
+
+    domain: str
+    task: type[Task]
+    data: type[pl.LightningDataModule]
+    evaluate: Callable[[Any, pl.Trainer, Any, str | None], Evaluation]
+    predict: Callable[[Any, pl.Trainer, Any, str | None, Path], None]
+
+
 class Runner(pl.Trainer):
-    """Lightning's trainer with two more commands."""
+    """Lightning's trainer with two more commands, which the application defines."""
+
+    application: Application
 
     def evaluate(self, model: Task, datamodule: pl.LightningDataModule, ckpt_path: str | None = None) -> None:
         """Tables and report by the published protocol, baselines in the same table.
@@ -44,7 +66,7 @@ class Runner(pl.Trainer):
         """
         from core.training.results import publish
 
-        evaluation = model.evaluate(self, datamodule, ckpt_path)
+        evaluation = self.application.evaluate(model, self, datamodule, ckpt_path)
         if self.is_global_zero:
             publish(evaluation, Path(self.log_dir or "."), model, self)
 
@@ -68,7 +90,7 @@ class Runner(pl.Trainer):
         if out is None:
             raise UserError("predict needs --out, the file to write.")
         refuse_existing(out, overwrite)
-        model.predict_files(self, datamodule, ckpt_path, Path(out))
+        self.application.predict(model, self, datamodule, ckpt_path, Path(out))
 
     def forecasts(self, model: pl.LightningModule, loaders: Any, ckpt_path: str | None = None) -> list:
         """What `predict_step` returns, batch by batch (Lightning's own predict)."""
@@ -112,7 +134,10 @@ class Parser(LightningArgumentParser):
 class Command(LightningCLI):
     """One command of one application; see `run`."""
 
-    def __init__(self, *args: Any, name: str, folder: Path | None, command: str, **kwargs: Any):
+    def __init__(
+        self, *args: Any, application: Application, name: str, folder: Path | None, command: str, **kwargs: Any
+    ):
+        self.application = application
         self.name, self.folder, self.line = name, folder, command
         self.trainer: Runner
         super().__init__(*args, **kwargs)
@@ -151,7 +176,9 @@ class Command(LightningCLI):
         if self.subcommand != "fit":
             config["enable_checkpointing"] = False
             self.save_config_callback = None
-        return self._instantiate_trainer(config, extra)
+        trainer = cast(Runner, self._instantiate_trainer(config, extra))
+        trainer.application = self.application
+        return trainer
 
 
 def _rank() -> int:
@@ -168,14 +195,14 @@ def _tensorboard(folder: Path) -> list:
     return [TensorBoardLogger(folder, name="", version="tensorboard")]
 
 
-def run(domain: str, task: type[Task], data: type[pl.LightningDataModule], arguments: list[str]) -> int:
-    """Runs `fit`, `validate`, `test`, `evaluate` or `predict` of one application; the exit code."""
+def run(application: Application, arguments: list[str]) -> int:
+    """Runs `fit`, `validate`, `test`, `evaluate` or `predict`; the exit code."""
     quiet()
     command, rest = arguments[0], arguments[1:]
     names, checkpoint, rest = _taken_out(rest)
     name = Path(names[0]).stem if names else command
     folder = None
-    configs = [recipes.find(n, domain) for n in names]
+    configs = [recipes.find(n, application.domain) for n in names]
     with tempfile.TemporaryDirectory() as scratch:
         if not (
             {"-h", "--help", "--print_config"} & {a.split("=")[0] for a in rest}
@@ -185,9 +212,9 @@ def run(domain: str, task: type[Task], data: type[pl.LightningDataModule], argum
         words = [f"--config={path}" for path in configs] + rest
         if checkpoint is not None:
             words.append(f"--ckpt_path={checkpoint}")
-        line = shlex.join(["omnimix", domain, *arguments])
+        line = shlex.join(["omnimix", application.domain, *arguments])
         try:
-            cli = _command(domain, task, data, [command, *words], name, folder, line)
+            cli = _command(application, [command, *words], name, folder, line)
         except SystemExit as end:
             # Lightning turns Ctrl-C into an ordinary failure.
             return 130 if isinstance(end.__context__, KeyboardInterrupt) else int(end.code or 0)
@@ -201,13 +228,12 @@ def run(domain: str, task: type[Task], data: type[pl.LightningDataModule], argum
     return 0
 
 
-def _command(
-    domain: str, task: type, data: type, words: list[str], name: str, folder: Path | None, line: str
-) -> Command:
+def _command(application: Application, words: list[str], name: str, folder: Path | None, line: str) -> Command:
     return Command(
-        task,
-        data,
+        application.task,
+        application.data,
         args=words,
+        application=application,
         name=name,
         folder=folder,
         command=line,
@@ -219,7 +245,7 @@ def _command(
         save_config_kwargs={"overwrite": True},
         auto_configure_optimizers=False,
         load_from_checkpoint_support=False,
-        parser_kwargs={"prog": f"omnimix {domain}"},
+        parser_kwargs={"prog": f"omnimix {application.domain}"},
     )
 
 

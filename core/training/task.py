@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -60,9 +59,10 @@ def factory_class(factory: Callable) -> type:
 class Task(pl.LightningModule):
     """A LightningModule with the habits all applications share.
 
-    A task builds its network when the data is known (`setup`), trains it, and says how it is evaluated and how it
-    predicts a user's files.  Checkpoints hold, under the key `omnimix`, the package version, the configuration and
-    what the data module says predictions need (`prediction_facts`), all of plain types.
+    A task builds its network when the data is known (`setup`) and trains it; how it is evaluated and how it predicts a
+    user's files are functions of the application (`core.training.cli.Application`).  Checkpoints hold, under the key
+    `omnimix`, the package version, the configuration and what the data say predictions need (`facts`), all of plain
+    types.
 
     Args:
         optimizer: makes the optimiser from parameter groups; vectors (biases, norms) get no weight decay.
@@ -95,16 +95,6 @@ class Task(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.schedule(optimizer, per_epoch, max(1, epochs)), "interval": "step"},
         }
-
-    def evaluate(self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None) -> Evaluation:
-        """The published protocol on this task's data, the weights being loaded."""
-        raise TypeError(f"{type(self).__name__} must define evaluate")
-
-    def predict_files(
-        self, trainer: pl.Trainer, datamodule: pl.LightningDataModule, ckpt_path: str | None, out: Path
-    ) -> None:
-        """A user's own input to the file or folder `out`."""
-        raise TypeError(f"{type(self).__name__} must define predict_files")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["omnimix"] = {"version": version("omnimix"), "config": self.config, "facts": self.facts}
