@@ -9,7 +9,6 @@ exchangeable: the guarantee is then that of the held-out part, not of a drifting
 
 __all__ = ["calibrate", "shifts"]
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -43,9 +42,3 @@ def calibrate(base: Tensor, shift: Tensor) -> Tensor:
     """Calibrated quantiles `(N, H, K, Q)`, increasing in Q; arguments as in and from `shifts`."""
     base = base.unsqueeze(-1) if base.dim() == shift.dim() else base
     return (base + shift).sort(dim=-1).values
-
-
-def smallest_sample(levels: Sequence[float]) -> int:
-    """Held-out windows below which the outermost levels are extrapolated by the largest residual."""
-    tail = min(min(levels), 1 - max(levels))
-    return math.ceil(1 / tail) - 1
