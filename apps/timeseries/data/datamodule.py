@@ -19,7 +19,7 @@ from .scaler import Scaler
 from .series import Panel
 from .sources import Source
 from .splits import Split, horizon, proportions
-from .table import Columns, read_table
+from .table import Columns, read_table, read_wide
 from .windows import WindowDataset, as_is
 
 TimeFeatures = Callable[[pd.DatetimeIndex, str], np.ndarray]
@@ -40,6 +40,7 @@ class ForecastData(pl.LightningDataModule):
         item_id: column that tells series apart.
         static_real: numbers that belong to a series.
         static_cat: categories that belong to a series.
+        wide: every target column is a series of its own instead of a channel.
         future: a second table with the known covariates of the steps to be forecast.
         freq: pandas frequency, inferred if not given.
         duplicates: what to do with a time stamp that appears twice: error or mean.
@@ -70,6 +71,7 @@ class ForecastData(pl.LightningDataModule):
         item_id: str | None = None,
         static_real: str | list[str] | None = None,
         static_cat: str | list[str] | None = None,
+        wide: bool = False,
         future: str | None = None,
         freq: str | None = None,
         duplicates: str = "error",
@@ -90,9 +92,11 @@ class ForecastData(pl.LightningDataModule):
         workers: int = 0,
     ):
         super().__init__()
-        self.dataset, self.path, self.future = dataset, path, future
+        self.dataset, self.path, self.future, self.wide = dataset, path, future, wide
         if dataset is None and path is None:
             raise UserError("--data: name a table with --data.path and --data.target, or a set with --data.dataset.")
+        if wide and future is not None:
+            raise UserError(f"{future}: a wide table has its future rows in the same file; leave out --data.future.")
         if path is not None and target is None:
             raise UserError(f"{path}: name the column to forecast with --data.target.")
         self.columns = None
@@ -134,7 +138,10 @@ class ForecastData(pl.LightningDataModule):
     def read(self, vocabulary: dict | None = None) -> Panel:
         """The series, read once."""
         if self.panel is None:
-            if self.path is not None:
+            if self.path is not None and self.wide:
+                assert self.columns is not None
+                self.panel = read_wide(self.path, self.columns, **self.reading)
+            elif self.path is not None:
                 assert self.columns is not None
                 self.panel = read_table(
                     self.path, self.columns, future=self.future, vocabulary=vocabulary, **self.reading

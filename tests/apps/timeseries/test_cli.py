@@ -73,6 +73,19 @@ def test_fit_evaluate_predict(tiny, capsys):
     assert ".csv" in capsys.readouterr().err
 
 
+def test_a_wide_table_is_many_series(tiny):
+    hours = pd.date_range("2024-01-01", periods=400, freq="h")
+    rows = {"timestamp": hours, "a": range(400), "b": [n % 24 for n in range(400)]}
+    pd.DataFrame(rows).to_csv("wide.csv", index=False)
+    own = ["--data.path", "wide.csv", "--data.target", "a,b", "--data.wide", "true"]
+    assert omnimix("fit", "--config", tiny, *own, "--trainer.max_epochs", "1") == 0
+    words = ["predict", "--ckpt_path", "runs/tiny/0/checkpoints/best.ckpt", "--out", "f.parquet"]
+    assert omnimix(*words) == 0
+    forecast = pd.read_parquet("f.parquet")
+    assert forecast.groupby("item_id").size().to_dict() == {"a": 24, "b": 24}
+    assert forecast.timestamp.min() == hours[-1] + pd.Timedelta("1h")
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
