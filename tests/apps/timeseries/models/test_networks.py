@@ -12,10 +12,12 @@ from apps.timeseries.models.gateformer import Gateformer
 from apps.timeseries.models.itransformer import ITransformer
 from apps.timeseries.models.patchtsmixer import PatchTSMixer
 from apps.timeseries.models.patchtst import PatchTST
+from apps.timeseries.models.timexer import TimeXer
 
 L, H, K = 23, 5, 2
 SMALL = {"target_dim": K, "dim": 8, "depth": 2, "dropout": 0.0}
 CASES = {
+    "timexer": (TimeXer, {"heads": 2, "hidden": 12, "patch_length": 4}),
     "itransformer": (ITransformer, {"heads": 2, "hidden": 12}),
     "patchtsmixer": (PatchTSMixer, {"patch_length": 4, "stride": 3, "head_dropout": 0.0}),
     "patchtsmixer_channels": (
