@@ -10,12 +10,13 @@ import logging
 import os
 import re
 import shlex
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import lightning.pytorch as pl
 import torch
@@ -101,7 +102,12 @@ class Parser(LightningArgumentParser):
     """Errors as one sentence instead of the usage and the reasons of every type that did not fit.
 
     Options are written out: an abbreviation that is taken silently is a typo that trains the wrong thing.
+
+    Attributes:
+        words: what was typed, to name options as the user knows them.
     """
+
+    words: ClassVar[list[str]] = []
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -112,23 +118,42 @@ class Parser(LightningArgumentParser):
         raise UserError(self.sentence(message))
 
     def sentence(self, message: str) -> str:
-        """The last cause in jsonargparse's explanation, with the option's name in front."""
+        """The last cause in jsonargparse's explanation, with the option as it was typed in front."""
         text = str(message).strip()
-        if match := re.search(r"(?:unrecognized arguments|Unrecognized arguments): (.*)", text):
-            word = match.group(1).split()[0]
+        if match := re.search(r"[Uu]nrecognized arguments: (.*)", text):
+            word = match.group(1).split()[0].split("=")[0]
             known = [option for action in self._actions for option in action.option_strings]
-            known += [
-                option for sub in getattr(self, "_family", []) for a in sub._actions for option in a.option_strings
-            ]
-            return f"{word.split('=')[0]}: there is no such option.{nearest(word.split('=')[0], known)}"
+            return f"{word}: there is no such option.{nearest(word, known)}"
+        if match := re.search(r"(?:Option|Key|key) ['\"]([^'\"]+)['\"] is not accepted", text):
+            return f"{self._typed(match.group(1))}: there is no such option."
         key = re.search(r'(?:Parser key|Key|key) "([^"]+)"', text)
-        if match := re.search(r'(?:Option|Key|key) [\'"]([^\'"]+)[\'"] is not accepted', text):
-            return f"--{match.group(1)}: there is no such option."
+        option = f"{self._typed(key.group(1))}: " if key else ""
+        if match := re.search(r"Expected a dot import path string: (\S+)", text):
+            names = [sub.__name__ for base in re.findall(r"<class '([\w.]+)'>", text) for sub in _subclasses(base)]
+            return (
+                f"{option}{match.group(1)} is not the name of a class that fits here.{nearest(match.group(1), names)}"
+            )
         lines = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
         causes = [line for line in lines if not line.startswith(("Problem with given class_path", "Does not validate"))]
         cause = (causes or lines)[-1].rstrip(".") if lines else "bad arguments"
-        cause = re.sub(r"^(Parser key|Key) \"[^\"]+\":\s*", "", cause)
-        return f"--{key.group(1)}: {cause}." if key else f"{cause}."
+        return option + re.sub(r"^(Parser key|Key) \"[^\"]+\":\s*", "", cause) + "."
+
+    def _typed(self, key: str) -> str:
+        """The option a key belongs to: nested parsers know only the end of its name."""
+        typed = [word.split("=")[0] for word in self.words if word.split("=")[0].endswith(f".{key}")]
+        return typed[-1] if typed else f"--{key}"
+
+
+def _subclasses(path: str) -> list[type]:
+    """All imported subclasses of a class named by its import path."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    todo, made = ([found] if isinstance(found, type) else []), []
+    while todo:
+        children: list[type] = type.__subclasses__(todo.pop())
+        made += children
+        todo += children
+    return made
 
 
 class Command(LightningCLI):
@@ -198,6 +223,7 @@ def _tensorboard(folder: Path) -> list:
 def run(application: Application, arguments: list[str]) -> int:
     """Runs `fit`, `validate`, `test`, `evaluate` or `predict`; the exit code."""
     quiet()
+    Parser.words = arguments
     command, rest = arguments[0], arguments[1:]
     names, checkpoint, rest = _taken_out(rest)
     name = Path(names[0]).stem if names else command
