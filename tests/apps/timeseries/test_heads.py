@@ -19,9 +19,9 @@ def test_point_undoes_the_normalisation():
 
 
 def test_losses_skip_what_was_not_observed():
-    head, prediction, target = Point(smooth_l1), torch.zeros(1, 4, 1), torch.tensor([1.0, 0.1, 9.0, 9.0]).view(1, 4, 1)
+    head, prediction, target = Point(smooth_l1), torch.zeros(1, 4, 1), torch.tensor([1.0, 0.02, 9.0, 9.0]).view(1, 4, 1)
     observed = torch.tensor([True, True, False, False]).view(1, 4, 1)
-    assert head.loss(prediction, target, observed).item() == pytest.approx(((1 - 0.25) + 0.1**2) / 2)
+    assert head.loss(prediction, target, observed).item() == pytest.approx(((1 - 0.05) + 0.02**2 / (2 * 0.1)) / 2)
     assert head.loss(prediction, target, torch.zeros_like(observed)).item() == 0
 
 
