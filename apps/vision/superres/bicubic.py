@@ -1,11 +1,11 @@
 """The bicubic rows of published tables: three ways to the same baseline, about 0.01 dB apart.
 
-    a  `bicubic_y`        rounded Y of the reference, shrunk WITHOUT rounding, enlarged, rounded: the published numbers of
-                          Set5 and BSD100 to the last digit
-    b  `bicubic_rgb`      8-bit low-resolution RGB as stored, enlarged, Y not rounded: what a network stands beside
+    a  `bicubic_y`    rounded Y of the reference, shrunk WITHOUT rounding, enlarged, rounded: the published numbers of
+                      Set5 and BSD100 to the last digit
+    b  `bicubic_rgb`  8-bit low-resolution RGB as stored, enlarged, Y not rounded: what a network stands beside
     c  `bicubic_rgb` with `rounded`, Y rounded as in MATLAB scripts
 
-Each takes the original, (H, W, 3) or gray (H, W), as uint8 and crops it to a multiple of the scale. PSNR / SSIM measured:
+Each takes the original, (H, W, 3) or gray (H, W), as uint8 and crops it to a multiple of the scale. Measured:
 
     ====== ===== ============== ============== ============== ==============
     set    scale published      a              b              c

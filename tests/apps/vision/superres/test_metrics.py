@@ -86,7 +86,7 @@ def test_tensors_are_clamped_and_rounded_to_8_bit_first():
         to_uint8(torch.full((3, 2, 2), math.nan))
     with pytest.raises(ValueError, match="one by one"):
         to_uint8(torch.zeros(1, 3, 2, 2))
-    with pytest.raises(ValueError, match="got torch.int64"):
+    with pytest.raises(ValueError, match=r"got torch\.int64"):
         to_uint8(torch.zeros(2, 2, dtype=torch.long))
 
 
