@@ -1,6 +1,7 @@
 """Maths without parameters, one family a file; the readable `*_reference` stands beside the fast form.
 
 attend     softmax attention: dense, cross, biased, masked, causal
+biased_attention  with a learned bias, in training without keeping scores
 depthwise  depthwise convolution of tokens
 dropout    from 16 random bits, half the time of torch's on a CPU
 groups     softmax attention inside the groups of a partition, ragged segments among them

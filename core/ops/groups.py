@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from core.layout import Ragged
-from core.ops.attend import attend, attend_reference, fused_is_faster
+from core.ops.attend import attend, attend_reference, fused_is_faster, keeps_no_scores
 from core.partitions.plan import Bucket, IndexPlan, Plan
 from core.partitions.ragged import segment_plan
 
@@ -186,16 +186,19 @@ def attend_bucket(
     if real is not None:
         seen = real[:, :, None, None, :]
         allowed = seen if allowed is None else seen & allowed
-    if bias is not None and allowed is not None and real is None and bucket.shape is not None:
+    # A bias that takes the form without scores stays apart from what may be attended to: their sum would be kept.
+    apart = keeps_no_scores(q, k, bias, dropout)
+    if bias is not None and allowed is not None and real is None and bucket.shape is not None and not apart:
         # Every query of a regular group has a key, so -inf is safe, and one addend is all there is left.
         bias, allowed = torch.where(allowed, bias, -torch.inf), None
     heads = q.shape[2]
     own = any(t is not None and len(t) > 1 for t in (bias, allowed))
-    if real is not None or not own or batch == 1 or not fused_is_faster(q, k, bias):
+    shared = apart and bias is not None and len(bias) == 1
+    if real is not None or not own or batch == 1 or shared or not (apart or fused_is_faster(q, k, bias)):
         out = attend(q, k, v, bias=bias, mask=allowed, causal=causal, scale=scale, dropout=dropout)
         return out.transpose(2, 3)
     # Own terms of each group, the same for every sample: groups become heads, and one table serves the batch.
-    if bias is not None and allowed is not None:
+    if bias is not None and allowed is not None and not apart:
         bias, allowed = torch.where(allowed, bias, -torch.inf), None
     bias, allowed = (
         None if t is None else t.expand(groups, heads, -1, -1).reshape(1, groups * heads, *t.shape[2:])
