@@ -171,12 +171,13 @@ class GoOn(Callback):
             self.before = None
 
 
-def checkpoints(folder: Path, monitor: str) -> ModelCheckpoint:
-    """`checkpoints/best.ckpt` by the monitored value and `checkpoints/last.ckpt` after each epoch."""
+def checkpoints(folder: Path, monitor: str, mode: str = "min") -> ModelCheckpoint:
+    """`checkpoints/best.ckpt` by the least monitored value (mode max: the greatest), `last.ckpt` after each epoch."""
     return ModelCheckpoint(
         dirpath=folder / "checkpoints",
         filename="best",
         monitor=monitor,
+        mode=mode,
         save_last=True,
         enable_version_counter=False,
         auto_insert_metric_name=False,

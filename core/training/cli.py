@@ -187,7 +187,7 @@ class Command(LightningCLI):
         self.model.config = {k: v for k, v in self.model.config.items() if k in SECTIONS}
         extra: list[pl.Callback] = [Announce(config.get("seed_everything")), GoOn()]
         if self.subcommand == "fit" and self.folder is not None:
-            extra.append(checkpoints(self.folder, self.model.monitor))
+            extra.append(checkpoints(self.folder, self.model.monitor, self.model.mode))
         if not watching():
             kwargs["enable_progress_bar"] = False
             extra.append(EpochLines())

@@ -4,9 +4,10 @@ A schedule is built by the task as `schedule(optimizer, steps_per_epoch, epochs)
 recipe.
 """
 
-__all__ = ["Halving", "OneCycle", "Schedule"]
+__all__ = ["Halving", "MultiStep", "OneCycle", "Schedule"]
 
 import math
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -65,3 +66,27 @@ class Halving(Schedule):
 
     def factor(self, step: int) -> float:
         return 0.5 ** max(0, step // max(1, self.steps_per_epoch) + 1 - self.keep)
+
+
+class MultiStep(Schedule):
+    """The rate times `gamma` at each milestone.
+
+    Args:
+        milestones: shares of the whole run; BasicSR's 250, 400, 450 and 475 of 500 thousand steps by default.
+        gamma: factor at a milestone.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        steps_per_epoch: int,
+        epochs: int,
+        milestones: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+        gamma: float = 0.5,
+    ):
+        self.milestones, self.gamma = list(milestones), gamma
+        super().__init__(optimizer, steps_per_epoch, epochs)
+
+    def factor(self, step: int) -> float:
+        done = step / max(1, self.steps_per_epoch * self.epochs)
+        return self.gamma ** sum(done >= milestone for milestone in self.milestones)

@@ -70,7 +70,10 @@ class Task(pl.LightningModule):
     """
 
     monitor = "val_loss"
-    """Which logged value chooses the best checkpoint, lower is better."""
+    """Which logged value chooses the best checkpoint."""
+
+    mode = "min"
+    """Whether the least (min) or the greatest (max) of these values is the best."""
 
     def __init__(self, optimizer: OptimizerFactory = torch.optim.AdamW, schedule: ScheduleFactory | None = None):
         super().__init__()

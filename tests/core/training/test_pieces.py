@@ -8,7 +8,7 @@ from core.errors import UserError
 from core.training.averaging import Averaging
 from core.training.files import latest_run, new_run, refuse_existing, writing
 from core.training.loader import EpochShuffle, ResumableLoader
-from core.training.schedules import Halving, OneCycle
+from core.training.schedules import Halving, MultiStep, OneCycle
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path):
@@ -48,6 +48,10 @@ def optimizer():
 
 def test_halving_keeps_two_epochs_then_halves():
     assert rates(Halving(optimizer(), 2, 5), 10) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+
+
+def test_milestones_are_shares_of_the_run():
+    assert rates(MultiStep(optimizer(), 2, 5, milestones=(0.5, 0.8)), 10) == [1] * 5 + [0.5] * 3 + [0.25] * 2
 
 
 def test_one_cycle_rises_and_ends_at_zero():
