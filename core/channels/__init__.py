@@ -1,5 +1,6 @@
-"""Channel mixers: what treats every token alike, `(..., dim) -> (..., dim)`."""
+"""Channel mixers: `(..., dim) -> (..., dim)`; all but channel attention treat every token alike."""
 
+from core.channels.channel_attention import ChannelAttention
 from core.channels.mlp import MLP, GatedMLP
 
-__all__ = ["MLP", "GatedMLP"]
+__all__ = ["MLP", "ChannelAttention", "GatedMLP"]

@@ -1,15 +1,30 @@
-"""What every attention in groups shares: projections, heads, bias a bucket; the plan comes from the mixer around it."""
+"""What every attention in groups shares: projections, heads, bias a bucket; the plan comes from the mixer around it.
+
+Decided: q, k and v are one product, and heads of an awkward width are filled up with zero columns to a multiple of 8,
+because a product with that many columns takes up to 1.6 times less on a CPU (measured: 212 -> 636 columns 53, -> 640
+columns 88 GFLOP/s); the scale stays that of the true width.  Tokens of a regular plan are brought into the order of
+its groups by one gather, which also does the roll of shifted windows.
+"""
 
 __all__ = ["GroupAttention"]
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core.mixers.base import init_linear
-from core.ops.groups import attend_bucket, attend_groups
-from core.partitions import BoxPlan, Plan
+from core.mixers.weight_cache import WeightCache
+from core.ops.groups import attend_bucket
+from core.ops.reorder import reorder
+from core.partitions import BoxPlan, Bucket, Plan
 from core.positions import ScoreBias
+
+# Heads up to this width are left as they are: filling up would cost more than it saves.
+_NARROW = 16
+# Addends of one plan with more numbers than this are computed each time.
+_KEEP = 2**22
 
 
 class GroupAttention(nn.Module):
@@ -38,7 +53,7 @@ class GroupAttention(nn.Module):
         scale: float | None = None,
     ) -> None:
         super().__init__()
-        if dim % heads:
+        if heads < 1 or dim % heads:
             raise ValueError(f"attention: dim {dim} and {heads} heads; give a number of heads that divides dim")
         self.heads = heads
         self.dropout = dropout
@@ -48,31 +63,94 @@ class GroupAttention(nn.Module):
         self.v = nn.Linear(dim, dim, bias=bias)
         self.out = nn.Linear(dim, dim)
         self.score_bias = score_bias
+        self._cache = WeightCache()
         init_linear(self.q, self.k, self.v, self.out)
 
     def forward(self, x: Tensor, plan: Plan, mask: Tensor | None) -> Tensor:
         """x (B, *grid of the plan, dim), mask (B, *grid) of real keys -> the same shape as x."""
-        score_bias = self.score_bias
-        dropout = self.dropout if self.training else 0.0
+        weight, bias, out = self._packed()
+        real: Sequence[Tensor | None] = [None] * len(plan.buckets) if mask is None else plan.split_keys(mask)
+        addends = self._addends(plan, mask is None)
         if isinstance(plan, BoxPlan):
-            # Queries and keys are the same tokens: they are brought into the order of the groups once, as x.
-            masks: Sequence[Tensor | None] = [None] * len(plan.buckets) if mask is None else plan.split_keys(mask)
+            # Queries and keys are the same tokens.
+            rows, back = plan.order(len(x))
+            tokens = reorder(x.flatten(0, -2), rows, back)
+            qkv = F.linear(tokens, weight, bias).unflatten(-1, (3, self.heads, -1))
+            sizes = [len(x) * len(places) for places in plan.places]
             parts = []
-            for part, bucket, real in zip(plan.split_queries(x), plan.buckets, masks, strict=True):
-                bias = None if score_bias is None else score_bias(bucket.pairs)
-                y = attend_bucket(*self._heads(part), bucket, bias, real, scale=self.scale, dropout=dropout)
-                parts.append(self.out(y.flatten(-2)))
-            return plan.join(parts)
-        y = attend_groups(
-            *self._heads(x),
-            plan,
-            biases=None if score_bias is None else [score_bias(bucket.pairs) for bucket in plan.buckets],
-            mask=mask,
-            scale=self.scale,
-            dropout=dropout,
-        )
-        return self.out(y.flatten(-2))
+            for part, (bucket, addend), seen, places in zip(qkv.split(sizes), addends, real, plan.places, strict=True):
+                groups = part.unflatten(0, (len(x), len(places) // bucket.slots, bucket.slots))
+                parts.append(self._attend(groups[:, :, :, 0], groups[:, :, :, 1:], bucket, addend, seen).flatten(0, 2))
+            y = F.linear((torch.cat(parts) if len(parts) > 1 else parts[0]).flatten(1), out, self.out.bias)
+            return reorder(y, back, rows).view(x.shape)
+        width = len(weight) // 3
+        halves = (None, None) if bias is None else (bias[:width], bias[width:])
+        q = F.linear(x, weight[:width], halves[0]).unflatten(-1, (self.heads, -1))
+        kv = F.linear(x, weight[width:], halves[1]).unflatten(-1, (2, self.heads, -1))
+        split = zip(plan.split_queries(q), plan.split_keys(kv), addends, real, strict=True)
+        parts = [self._attend(own, other, bucket, addend, seen) for own, other, (bucket, addend), seen in split]
+        return F.linear(plan.join(parts).flatten(-2), out, self.out.bias)
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (project(x).unflatten(-1, (self.heads, -1)) for project in (self.q, self.k, self.v))
-        return q, k, v
+    def train(self, mode: bool = True) -> "GroupAttention":
+        """Also drops what was kept for inference."""
+        self._cache.clear()
+        return super().train(mode)
+
+    def _attend(self, q: Tensor, kv: Tensor, bucket: Bucket, bias: Tensor | None, real: Tensor | None) -> Tensor:
+        """q (B, G, n, H, d), kv (B, G, m, 2, H, d) -> (B, G, n, H, d)."""
+        k, v = kv.unbind(3)
+        scale = (self.q.out_features // self.heads) ** -0.5 if self.scale is None else self.scale
+        dropout = self.dropout if self.training else 0.0
+        return attend_bucket(q, k, v, bucket, bias, real, scale=scale, dropout=dropout)
+
+    def _addends(self, plan: Plan, merged: bool) -> list[tuple[Bucket, Tensor | None]]:
+        """Each bucket with the addend of its scores.
+
+        Args:
+            plan: whose buckets.
+            merged: put what a regular bucket forbids into the addend, where gradients do not need them apart.
+        """
+        score_bias = self.score_bias
+        if score_bias is None:
+            return [(bucket, None) for bucket in plan.buckets]
+
+        def make() -> list[tuple[Bucket, Tensor | None]]:
+            rows = []
+            for bucket in plan.buckets:
+                addend = score_bias(bucket.pairs)
+                if merged and bucket.allowed is not None and bucket.shape is not None and not torch.is_grad_enabled():
+                    addend = torch.where(bucket.allowed[:, None], addend, -torch.inf)
+                    bucket = bucket._replace(allowed=None)
+                rows.append((bucket, addend))
+            return rows
+
+        if sum(_size(bucket, self.heads) for bucket in plan.buckets) > _KEEP:
+            return make()
+        return self._cache.get((plan, merged), list(score_bias.parameters()), make)
+
+    def _packed(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Weight (3 H d, dim) and bias of q, k and v in one, weight (dim, H d) of the output; d a multiple of 8."""
+        layers = (self.q, self.k, self.v)
+        weights: list[Tensor] = [layer.weight for layer in layers]
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        width = self.q.out_features // self.heads
+        missing = -width % 8 if width > _NARROW else 0
+
+        def make() -> tuple[Tensor, Tensor | None, Tensor]:
+            weight, bias = torch.cat(weights), torch.cat(biases) if biases else None
+            out = self.out.weight
+            if missing:
+                weight = F.pad(weight.unflatten(0, (-1, width)), (0, 0, 0, missing)).flatten(0, 1)
+                out = F.pad(out.unflatten(1, (-1, width)), (0, missing)).flatten(1)
+                if bias is not None:
+                    bias = F.pad(bias.view(-1, width), (0, missing)).flatten()
+            return weight, bias, out
+
+        return self._cache.get("packed", [*weights, *biases, self.out.weight], make)
+
+
+def _size(bucket: Bucket, heads: int) -> int:
+    """Numbers in the addend of a bucket, at most."""
+    pairs = bucket.pairs
+    groups = max(len(pairs.queries), len(pairs.keys), 1 if bucket.allowed is None else len(bucket.allowed))
+    return groups * heads * pairs.queries.shape[1] * pairs.keys.shape[1]

@@ -7,4 +7,5 @@ dropout    from 16 random bits, half the time of torch's on a CPU
 groups     softmax attention inside the groups of a partition, ragged segments among them
 linear     linear attention: whole, causal in chunks, from a state
 merge      one softmax over several key sets; merging partial results
+reorder    rows in another order
 """

@@ -20,7 +20,7 @@ from core.partitions.plan import Bucket, IndexPlan, Pairs, Plan
 
 
 class AxisGroup(NamedTuple):
-    """One group on one axis: numbers of its queries and keys, and their local coordinates."""
+    """One group on one axis: numbers of its queries and keys (-1 = an empty slot), and their local coordinates."""
 
     queries: Sequence[int]
     keys: Sequence[int]
@@ -130,22 +130,27 @@ def _product(
         queries.append(q)
         keys.append(k)
         shape = tuple(len(groups[0].queries) for groups in combination)
-        buckets.append(Bucket(Pairs(local_q, local_k, map_q[q], map_k[k], query_grid), None, shape))
-    return IndexPlan(query_grid, key_grid, queries, keys, buckets)
+        # Empty slots lie outside the map; only a partition that pairs a grid with itself has them.
+        places = map_k[k] if bool((k >= 0).all()) else (map_q[q] - local_q)[:, :1] + local_k
+        buckets.append(Bucket(Pairs(local_q, local_k, map_q[q], places, query_grid), None, shape))
+    holes = any(bool((k < 0).any()) for k in keys)
+    return IndexPlan(query_grid, key_grid, queries, keys, buckets, holes=holes)
 
 
 def _numbers(axes: Sequence[Sequence[Sequence[int]]], grid: tuple[int, ...]) -> torch.Tensor:
-    """Raster numbers (G, n) of the product of groups; each axis gives its groups' tokens."""
+    """Raster numbers (G, n) of the product of groups; each axis gives its groups' tokens, -1 where a slot is empty."""
     rank = len(axes)
     total = torch.zeros((1,) * (2 * rank), dtype=torch.int64)
+    empty = torch.zeros((1,) * (2 * rank), dtype=torch.bool)
     stride = 1
     for axis in range(rank - 1, -1, -1):
         tokens = torch.tensor([list(group) for group in axes[axis]], dtype=torch.int64).view(len(axes[axis]), -1)
         shape = [1] * (2 * rank)
         shape[axis], shape[rank + axis] = tokens.shape
         total = total + stride * tokens.view(shape)
+        empty = empty | (tokens < 0).view(shape)
         stride *= grid[axis]
-    return total.flatten(rank).flatten(0, rank - 1)
+    return total.masked_fill(empty, -1).flatten(rank).flatten(0, rank - 1)
 
 
 def _mesh(places: Sequence[Sequence[float]]) -> torch.Tensor:

@@ -3,7 +3,8 @@
 Each axis is a row of cuts; a cut of `outer * size * inner` tokens is read as (outer, size, inner), where the groups
 are numbered by (outer, inner) and `size` are the slots of a group. Consecutive windows have inner 1, dilated ones
 outer 1. The product of the cuts of all axes gives boxes, one bucket each: full windows, and partial ones at the
-borders. Nine times faster than unfolding, and no index is kept.
+borders. Nine times faster than unfolding. `order` is the same as one permutation of all tokens, for attention that
+wants every bucket in one piece of memory: one gather then rolls and cuts (a roll alone takes nine times as long).
 
 A shifted axis is rolled first, so that what is left over at its two ends shares a window; the two must not meet, which
 the bucket's `allowed` says. On small maps that mask has one entry a window, on large ones the windows at the seam are a
@@ -75,6 +76,9 @@ class BoxPlan:
             local = coordinates(shape, device=device).flatten(0, -2)[None]
             pairs = Pairs(local, local, place[0], place[0], grid)
             self._buckets.append(Bucket(pairs, self._allowed(box, device), shape))
+        numbers = torch.arange(self.grid_size, device=device).view(1, *grid)
+        self.places = [part.flatten() for part in self.split_queries(numbers)]
+        self._set_order()
 
     @property
     def buckets(self) -> Sequence[Bucket]:
@@ -119,11 +123,17 @@ class BoxPlan:
             y = y.roll(self.rolls, list(range(1, rank + 1)))
         return y.unflatten(1, self.grid) if self.raster else y
 
+    def order(self, batch: int) -> tuple[Tensor, Tensor]:
+        """The plan as a permutation of the rows of (B N, C), by bucket, sample, group and slot; and its inverse."""
+        if batch == 1:
+            return self._rows, self._slot
+        samples = torch.arange(batch, device=self._rows.device)[:, None]
+        rows = torch.cat([(samples * self.grid_size + places).flatten() for places in self.places])
+        return rows, (samples * self._count + (batch - 1) * self._start + self._slot).flatten()
+
     def as_index(self) -> IndexPlan:
         """The same plan by index: the reference the views are tested against."""
-        pairs = self._buckets[0].pairs
-        numbers = torch.arange(self.grid_size, device=pairs.queries.device).view(1, *self.grid)
-        index = [part[0] for part in self.split_queries(numbers)]
+        index = [places.view(-1, bucket.slots) for places, bucket in zip(self.places, self._buckets, strict=True)]
         return IndexPlan(self.grid, self.grid, index, index, self._buckets)
 
     @property
@@ -133,6 +143,15 @@ class BoxPlan:
         for length in self.grid:
             count *= length
         return count
+
+    def _set_order(self) -> None:
+        """The order of one sample, its inverse, and for each token where its bucket starts and how much it holds."""
+        self._rows = torch.cat(self.places)
+        self._slot = torch.argsort(self._rows)
+        counts = torch.tensor([len(places) for places in self.places], device=self._rows.device)
+        bucket = torch.repeat_interleave(counts)[self._slot]
+        self._count = counts[bucket]
+        self._start = (counts.cumsum(0) - counts)[bucket]
 
     def _allowed(self, box: Sequence[Cut], device: torch.device | str | None) -> Tensor | None:
         """(G or 1, n, n) where a window of the box holds the seam of a rolled axis."""

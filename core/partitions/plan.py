@@ -63,7 +63,8 @@ class Bucket(NamedTuple):
 
     Attributes:
         pairs: coordinates of the slots.
-        allowed: (G or 1, n or 1, m) boolean, False where a key slot is empty or may not be seen; None = all may.
+        allowed: (G or 1, n or 1, m) boolean, False where a key slot is empty or may not be seen; None = all may, and
+            an empty slot is a key of zeros.
         shape: grid shape of the n query slots, each of which has a key then; None where they are a set without order,
             some of them perhaps empty. Slots that may not see each
             other are no neighbours, although the shape puts them side by side.
@@ -72,6 +73,11 @@ class Bucket(NamedTuple):
     pairs: Pairs
     allowed: Tensor | None
     shape: tuple[int, ...] | None
+
+    @property
+    def slots(self) -> int:
+        """Number n of query slots."""
+        return self.pairs.queries.shape[1]
 
 
 class Plan(Protocol):

@@ -129,11 +129,13 @@ class Overlapping(Partition):
         window: query window an axis.
         before: how many tokens earlier the keys start, an axis.
         after: how many tokens later they end, an axis.
+        beyond: keys reach over the map's edge too, into empty slots that count as keys of zeros (HAT's release).
     """
 
     window: tuple[int, ...]
     before: tuple[int, ...]
     after: tuple[int, ...]
+    beyond: bool = False
 
     def check(self, rank: int) -> None:
         if not len(self.window) == len(self.before) == len(self.after) == rank:
@@ -148,8 +150,12 @@ class Overlapping(Partition):
         groups = []
         for start in range(0, queries, self.window[axis]):
             own = range(start, min(start + self.window[axis], queries))
-            seen = range(max(start - self.before[axis], 0), min(own.stop + self.after[axis], queries))
-            groups.append(AxisGroup(own, seen, _from(own, start), _from(seen, start)))
+            reached = range(start - self.before[axis], own.stop + self.after[axis])
+            seen = [j if 0 <= j < queries else -1 for j in reached]
+            if not self.beyond:
+                reached = range(max(reached.start, 0), min(reached.stop, queries))
+                seen = list(reached)
+            groups.append(AxisGroup(own, seen, _from(own, start), _from(reached, start)))
         return groups
 
 

@@ -231,11 +231,31 @@ def test_plans_are_shared_and_serve_training_after_inference_mode():
     assert pickle.loads(pickle.dumps(Windows((3,)))) == Windows((3,))
 
 
-def test_views_keep_no_index():
+def flat(value):
+    return value if torch.is_tensor(value) else torch.cat(value)
+
+
+def test_views_keep_an_index_of_tokens_but_none_of_pairs():
     plan = Windows((4, 4), (2, 2)).plan((32, 32))
     assert isinstance(plan, BoxPlan)
-    assert not any(torch.is_tensor(value) for value in vars(plan).values())
+    held = [v for v in vars(plan).values() if torch.is_tensor(v) or (isinstance(v, list) and torch.is_tensor(v[0]))]
     assert len(plan.buckets) == 1 and plan.buckets[0].allowed is not None
+    assert held and sum(flat(v).numel() for v in held) <= 5 * 32 * 32
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "grid, window, shift", [((7,), (3,), (1,)), ((8, 8), (4, 4), (2, 2)), ((9, 5), (4, 2), (1, 0))]
+)
+def test_order_is_the_split_as_one_permutation(monkeypatch, batch, grid, window, shift):
+    monkeypatch.setattr(boxes, "_MASK", 0)
+    plan = Windows(window, shift).build(grid, grid, torch.device("cpu"))
+    assert len(plan.buckets) > 1
+    x = torch.arange(batch * plan.grid_size).view(batch, *grid)
+    rows, back = plan.order(batch)
+    in_order = x.flatten()[rows]
+    assert torch.equal(in_order, torch.cat([part.flatten() for part in plan.split_queries(x)]))
+    assert torch.equal(in_order[back], x.flatten())
 
 
 @pytest.mark.parametrize(
