@@ -37,8 +37,7 @@ def main(arguments: list[str]) -> int:
         head = Quantiles if options.protocol == "fev" else None
         training = Training(options.recipe, words, head)
         settings = training.settings | {"validation_days": getattr(options, "validation_days", None)}
-        if options.protocol == "epftoolbox":
-            settings |= {name: getattr(options, name) for name in REFIT}
+        settings |= {name: getattr(options, name) for name in FURTHER[options.protocol]}
         store = Store(options.folder, f"{options.protocol}_{training.name}", settings)
         line = shlex.join(["python", "-m", "apps.timeseries.protocols", *arguments])
         tables = {"fev": run_fev, "epftoolbox": run_toolbox, "paper": run_paper}[options.protocol](
@@ -55,13 +54,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-REFIT = {
-    "every": (28, "days between refits, 0 for none"),
-    "count": (8192, "windows drawn for a refit"),
-    "half_life": (180.0, "in days, after which a window is drawn half as often"),
-    "rate": (0.3, "share of the recipe's learning rate in refits"),
-    "epochs": (1, "passes over the drawn windows"),
+FIRST = {
+    "first": (300, "steps on windows that start at midnight, after the first training"),
+    "first_rate": (0.5, "share of the recipe's learning rate there"),
 }
+REFIT = FIRST | {
+    "every": (28, "days between refits, 0 for none"),
+    "steps": (30, "of a refit"),
+    "rate": (0.15, "share of the recipe's learning rate in refits"),
+    "half_life": (360.0, "in days, after which a window is drawn half as often"),
+}
+FURTHER = {"paper": {}, "fev": FIRST, "epftoolbox": REFIT}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,9 +87,8 @@ def parser() -> argparse.ArgumentParser:
             own.add_argument(
                 "--validation_days", type=int, default=0, help="kept from training to choose the epoch by; 0 for none"
             )
-        if name == "epftoolbox":
-            for option, (value, text) in REFIT.items():
-                own.add_argument(f"--{option}", type=type(value), default=value, help=f"{text} ({value})")
+        for option, (value, text) in FURTHER[name].items():
+            own.add_argument(f"--{option}", type=type(value), default=value, help=f"{text} ({value})")
     return top
 
 
@@ -134,7 +136,9 @@ def run_fev(options, training: Training, store: Store, sets: list[str], seeds: l
         panel, source = read_epf(name), training.epf(name)
 
         def run(seed: int, source=source) -> Arrays:
-            quantiles, took = fev.network(source.panel(), training, seed, options.validation_days)
+            quantiles, took = fev.network(
+                source.panel(), training, seed, options.validation_days, options.first, options.first_rate
+            )
             return {"quantiles": quantiles, "seconds": np.array(took)}
 
         runs = [_once(store, name, seed, lambda seed=seed, run=run: run(seed)) for seed in seeds]
@@ -162,9 +166,11 @@ def run_toolbox(options, training: Training, store: Store, sets: list[str], seed
 
         runs = [_once(store, name, seed, lambda seed=seed, run=run: run(seed)) for seed in seeds]
         seconds = sum(float(kept["seconds"]) for kept in runs)
+        networks, ridge = [kept["forecast"] for kept in runs], epftoolbox.ridge(panel)
         own = {
-            training.label: [kept["forecast"] for kept in runs],
-            "ridge on LEAR inputs, refitted weekly": [epftoolbox.ridge(panel)],
+            training.label: networks,
+            "ridge on LEAR inputs, refitted weekly": [ridge],
+            f"mean of {training.label} and the ridge": [(np.mean(networks, 0) + ridge) / 2],
         }
         tables.append(epftoolbox.table(name, panel, own, shipped[name], _caption(line, seeds, seconds, len(seeds))))
     return tables

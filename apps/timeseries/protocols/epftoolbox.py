@@ -5,8 +5,9 @@ D-1 and the covariates of D are known.  MAE over all hours; rMAE = MAE / MAE of 
 from the 8th day on; the multivariate Diebold-Mariano test on absolute errors.  The release's own forecasts of these
 days (DNN and LEAR, four of each and their ensembles) are rows of the table, read from the files it ships.
 
-Refitting is allowed every day.  A network is trained on everything before the test period, then every `every` days
-trained on (warm start) on windows of all days up to then, recent ones drawn more often (`Training.refit`).
+Refitting is allowed every day.  A network is trained on everything before the test period, windows of all hours, then
+on those that start at midnight, and every `every` days of the test period again on those up to then, recent ones drawn
+more often (`Training.refit`).
 """
 
 __all__ = ["STRONGEST", "Refit", "network", "ridge", "scores", "shipped", "table"]
@@ -95,21 +96,23 @@ def ridge(panel: Panel) -> Array:
 
 @dataclass(frozen=True)
 class Refit:
-    """How a network goes on learning during the test period.
+    """How a network goes on learning, on windows that start at midnight like those of the test.
 
     Args:
-        every: days between refits, 0 for none.
-        count: windows drawn for a refit.
+        first: steps after the first training, all days alike.
+        first_rate: share of the recipe's learning rate there.
+        every: days between refits during the test period, 0 for none.
+        steps: of a refit.
+        rate: share of the recipe's learning rate there.
         half_life: in days, after which a window is drawn half as often.
-        rate: share of the recipe's learning rate.
-        epochs: passes over the drawn windows.
     """
 
+    first: int = 300
+    first_rate: float = 0.5
     every: int = 28
-    count: int = 8192
-    half_life: float = 180.0
-    rate: float = 0.3
-    epochs: int = 1
+    steps: int = 30
+    rate: float = 0.15
+    half_life: float = 360.0
 
 
 def network(panel: Panel, training: Training, seed: int, refit: Refit, validation_days: int = 0) -> tuple[Array, float]:
@@ -132,26 +135,21 @@ def network(panel: Panel, training: Training, seed: int, refit: Refit, validatio
     hold = torch.tensor([0, 24 * validation_days])
     split = Split(past - hold, torch.stack([past[:, 1] - hold[1], past[:, 1]], 1), test)
     fitted = training.fit(Fixed(panel, split, "epftoolbox"), seed, select=validation_days > 0)
-    windows = fitted.data.cut(everything(panel)) if refit.every else None
+    windows = fitted.data.cut(everything(panel))
+    seconds = fitted.seconds
+    if refit.first:
+        seconds += training.refit(fitted, windows, first, seed, steps=refit.first, rate=refit.first_rate)
     step = 24 * (refit.every or DAYS)
-    out, seconds = [], fitted.seconds
+    out = []
     for row in range(first, last, step):
-        if windows is not None and row > first:
+        if row > first:
             seconds += training.refit(
-                fitted,
-                windows,
-                row,
-                seed,
-                count=refit.count,
-                half_life=refit.half_life,
-                rate=refit.rate,
-                epochs=refit.epochs,
+                fitted, windows, row, seed, steps=refit.steps, rate=refit.rate, half_life=refit.half_life
             )
         forecasts = fitted.forecasts(torch.tensor([[row, min(row + step, last)]]))
         out.append(forecasts.original(forecasts.point)[..., 0])
-        if windows is not None:
-            error = np.abs(np.concatenate(out) - _prices(panel)[: sum(map(len, out))]).mean()
-            print(f"  day {sum(map(len, out))} of {DAYS}: MAE so far {error:.3f}, {seconds:.0f} s", flush=True)
+    error = np.abs(np.concatenate(out) - _prices(panel)).mean()
+    print(f"  MAE {error:.3f}, {seconds:.0f} s", flush=True)
     return np.concatenate(out), seconds
 
 

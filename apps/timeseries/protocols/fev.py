@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from apps.timeseries.data.epf import before, fev_part
 from apps.timeseries.data.series import Panel
-from apps.timeseries.data.splits import Split
+from apps.timeseries.data.splits import Split, everything
 from apps.timeseries.lear import Days, ridge_quantiles
 from apps.timeseries.metrics import fev_metrics
 from apps.timeseries.protocols.results import seeds_row
@@ -105,8 +105,10 @@ def ridge(panel: Panel) -> Array:
     return np.array([ridge_quantiles(days, day, LEVELS) for day in range(last - WINDOWS, last)])
 
 
-def network(panel: Panel, training: Training, seed: int, validation_days: int = 0) -> tuple[Array, float]:
-    """Trains once on everything before the windows and forecasts them.
+def network(
+    panel: Panel, training: Training, seed: int, validation_days: int = 0, first: int = 300, first_rate: float = 0.5
+) -> tuple[Array, float]:
+    """Trains once on everything before the windows, at last on windows of their hour, and forecasts them.
 
     Args:
         panel: the set, one series.
@@ -114,6 +116,7 @@ def network(panel: Panel, training: Training, seed: int, validation_days: int = 
         seed: of the training.
         validation_days: days before the windows that are kept from training to choose the epoch by; with 0 all is
             trained on and the last epoch counts.
+        first, first_rate: steps on windows that start at the hour of the test's, at this share of the learning rate.
 
     Returns:
         Quantiles `(20, 24, 9)` in original units, and seconds of training.
@@ -123,9 +126,13 @@ def network(panel: Panel, training: Training, seed: int, validation_days: int = 
     hold = torch.tensor([0, 24 * validation_days])
     split = Split(past - hold, torch.stack([past[:, 1] - hold[1], past[:, 1]], 1), test)
     fitted = training.fit(Fixed(panel, split, "fev"), seed, select=validation_days > 0)
+    seconds = fitted.seconds
+    if first:
+        windows = fitted.data.cut(everything(panel))
+        seconds += training.refit(fitted, windows, int(test[0, 0]), seed, steps=first, rate=first_rate)
     forecasts = fitted.forecasts(test, LEVELS)
     quantiles = np.stack([forecasts.original(forecasts.quantiles[..., n]) for n in range(len(LEVELS))], -1)
-    return quantiles[:, :, 0], fitted.seconds
+    return quantiles[:, :, 0], seconds
 
 
 def table(systems: dict[str, dict[str, list[dict[str, float]]]], caption: str = "") -> list[Table]:

@@ -6,6 +6,7 @@ parsed once and instantiated anew for every fit, in the order of the command lin
 
 __all__ = ["Fitted", "Fixed", "Training"]
 
+import math
 import tempfile
 import time
 import warnings
@@ -157,25 +158,24 @@ class Training:
         before: int,
         seed: int,
         *,
-        count: int,
-        half_life: float,
+        steps: int,
         rate: float,
-        epochs: int = 1,
+        half_life: float = math.inf,
     ) -> float:
-        """Trains on from where the network is, on windows drawn from the past of one series, recent ones more often.
+        """Trains on from where the network is, on the windows of the past that a forecast at `before` resembles.
 
-        Each epoch sees `count` windows, drawn without replacement with weights 2^(-age / half_life), through the
-        recipe's optimiser and schedule; of the recipe's trainer the callbacks are left out.
+        These start at the same hour: windows of other hours know part of the day they forecast, which is another and
+        easier task.  They are drawn with replacement, with weights 2^(-age / half_life), through the recipe's
+        optimiser and schedule; of the recipe's trainer the callbacks are left out.
 
         Args:
             fitted: is changed in place.
             windows: of all rows with stride 1.
-            before: the row that no forecast step may reach.
+            before: the row that no forecast step may reach, and the first that is forecast next.
             seed: of the draw.
-            count: windows; all there are if that is less.
-            half_life: in days of 24 rows.
+            steps: optimiser steps.
             rate: share of the recipe's learning rate.
-            epochs: passes over the drawn windows.
+            half_life: in days of 24 rows.
 
         Returns:
             Seconds it took.
@@ -184,13 +184,13 @@ class Training:
         task, data = fitted.task, fitted.data
         start = torch.arange(len(windows)) + windows.look_back
         age = before - (start + data.prediction_length)
-        weight = torch.where(age >= 0, 2.0 ** (-age.double() / (24 * half_life)), 0.0)
+        weight = torch.where((age >= 0) & (age % data.prediction_length == 0), 2.0 ** (-age / (24 * half_life)), 0.0)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + before)
-        drawn = torch.multinomial(weight, min(count, int((age >= 0).sum())), generator=generator).tolist()
+        drawn = torch.multinomial(weight.double(), steps * data.batch_size, True, generator=generator).tolist()
         loader = ResumableLoader(windows, batch_size=data.batch_size, sampler=drawn, collate_fn=as_is)
         settings = dict(self.parser.instantiate_classes(self.config).trainer)
         settings |= {
-            "max_epochs": epochs,
+            "max_epochs": 1,
             "limit_val_batches": 0,
             "enable_checkpointing": False,
             "callbacks": None,

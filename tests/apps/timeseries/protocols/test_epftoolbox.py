@@ -73,7 +73,7 @@ def test_table_of_own_forecasts(panel):
         epftoolbox.scores(panel, real[:-1])
 
 
-@pytest.mark.parametrize("refit", [Refit(every=0), Refit(every=300, count=64)])
+@pytest.mark.parametrize("refit", [Refit(first=0, every=0), Refit(first=4, every=300, steps=3)])
 def test_network_learns_from_the_past_alone(panel, tiny, refit):
     training = Training(tiny, ["--trainer.max_epochs", "1"])
     forecast, seconds = epftoolbox.network(panel, training, 0, refit)
@@ -86,6 +86,6 @@ def test_network_learns_from_the_past_alone(panel, tiny, refit):
 
 def test_refits_change_what_comes_after_them(panel, tiny):
     training = Training(tiny, ["--trainer.max_epochs", "1"])
-    once, _ = epftoolbox.network(panel, training, 0, Refit(every=0), validation_days=10)
-    again, _ = epftoolbox.network(panel, training, 0, Refit(every=600, count=64), validation_days=10)
+    once, _ = epftoolbox.network(panel, training, 0, Refit(first=0, every=0), validation_days=10)
+    again, _ = epftoolbox.network(panel, training, 0, Refit(first=0, every=600, steps=3), validation_days=10)
     assert (once[:600] == again[:600]).all() and (once[600:] != again[600:]).all()

@@ -36,7 +36,7 @@ def test_words_and_head_override_the_recipe(tiny):
         Training(tiny, ["--trainer.max_epoch", "1"])
 
 
-def test_refit_draws_from_the_past_recent_windows_first(tiny):
+def test_refit_draws_windows_of_its_hour_from_the_past_recent_ones_first(tiny):
     training = Training(tiny)
     fitted = training.fit(Simulated(series=1, days=60), seed=0, select=False)
     seen = []
@@ -48,7 +48,7 @@ def test_refit_draws_from_the_past_recent_windows_first(tiny):
 
     fitted.task.training_step = watched
     windows = fitted.data.cut(torch.tensor([[0, 60 * 24]]))
-    before = 50 * 24
+    before = 50 * 24 + 5
     rates = []
     optimizer = fitted.task.optimizer
 
@@ -58,14 +58,15 @@ def test_refit_draws_from_the_past_recent_windows_first(tiny):
         return made
 
     fitted.task.optimizer = observed
-    training.refit(fitted, windows, before, 0, count=300, half_life=2.0, rate=0.1)
+    training.refit(fitted, windows, before, 0, steps=5, half_life=2.0, rate=0.1)
     drawn = torch.cat(seen)
     assert fitted.task.optimizer is observed and rates == [0.01]
-    assert len(drawn) == 300 == len(drawn.unique()) and int(drawn.max()) + 24 <= before
-    assert drawn.float().median() > before - 24 * 12  # of windows spread evenly it is 24 days back
+    assert len(drawn) == 5 * fitted.data.batch_size and int(drawn.max()) + 24 <= before
+    assert (drawn % 24 == 5).all()
+    assert drawn.float().median() > before - 24 * 8  # of days drawn alike it is 22 back
     seen.clear()
-    training.refit(fitted, windows, before, 0, count=10**6, half_life=2.0, rate=0.1)
-    assert len(torch.cat(seen)) == before - 24 - windows.look_back + 1
+    training.refit(fitted, windows, before, 0, steps=5, rate=0.1)
+    assert torch.cat(seen).float().median() < before - 24 * 12
 
 
 def test_store_tells_settings_apart(tmp_path):
