@@ -74,6 +74,7 @@ class SuperResolutionData(pl.LightningDataModule):
         test: images of the evaluation.
         path: your own folder of images; goes before `train`.
         lr_path: the folder of their small versions, if you have them.
+        files: images or folders of images that `predict` enlarges.
         files: images and folders of images that predict enlarges.
         scale: how much larger, 1 for restoration at one size.
         patch: side of a training patch in pixels of the small image.
@@ -121,8 +122,7 @@ class SuperResolutionData(pl.LightningDataModule):
     def label(self) -> str:
         """The test data in a word."""
         source = self.test or self.validation or self.train
-        assert source is not None
-        return source.label
+        return source.label if source else "your files"
 
     def items(self, name: str) -> list[Item]:
         """The images of train, validation or test, listed once.
@@ -199,9 +199,12 @@ class SuperResolutionData(pl.LightningDataModule):
 
     def describe(self) -> str:
         """Names and sizes for the first line of a run."""
+        if not (self.train or self.validation or self.test):
+            return f"{len(self.files or [])} files or folders, x{self.scale}"
         train = f"{self.train.label}, {len(self.items('train'))} images, " if self.train else ""
         patches = f"patches {self.patch} -> {self.patch * self.scale}" if self.train else f"x{self.scale}"
-        return f"{train}{patches}; validation {len(self.items('validation'))}, test {len(self.items('test'))} images"
+        validation = f"validation {len(self.items('validation'))}, " if self.train or self.validation else ""
+        return f"{train}{patches}; {validation}test {len(self.items('test'))} images"
 
 
 def _only(samples: list[WholeImage]) -> WholeImage:

@@ -146,13 +146,19 @@ def test_parts(folder):
     assert module.describe() == f"{folder.name}, 6 images, patches 6 -> 12; validation 1, test 1 images"
     sample = next(iter(module.val_dataloader()))
     assert sample["lr"].shape == (1, 3, 25, 19) and sample["hr"].shape == (1, 3, 50, 38)
-    assert sample["name"] == "0" and sample["gray"] is False
+    assert sample["name"] == "0" and sample["index"] == 0 and sample["gray"] is False
     pair = module.part("validation").pair(0)
     np.testing.assert_array_equal((sample["hr"][0] * 255).round().byte().permute(1, 2, 0), pair.hr)
     own = data(folder, validation=Images(str(folder)), test=Procedural(2, 32))
     assert len(own.items("train")) == 7 and len(own.part("validation")) == 7 and own.label == "built-in drawings"
     assert own.part("validation")[3]["gray"] is True
     assert [s["name"] for s in own.test_dataloader()] == ["drawing-0-000", "drawing-0-001"]
+
+
+def test_files_to_enlarge_need_no_other_data():
+    module = SuperResolutionData(files=["a.png"], scale=3)
+    assert module.files == ["a.png"] and module.describe() == "1 files or folders, x3" and module.label == "your files"
+    assert SuperResolutionData(test=Procedural(3)).describe() == "x4; test 3 images"
 
 
 def test_validation_is_degraded_the_same_way_every_time_and_the_test_is_not(folder):
