@@ -20,13 +20,14 @@ __all__ = [
     "Shell",
     "ShuffleUpsampler",
     "TokenConv",
+    "Trunk",
     "ValueRange",
     "pixel_shuffle",
     "reflect",
     "symmetric_full",
 ]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -201,6 +202,27 @@ def symmetric_full(image: Tensor, multiple: int) -> Tensor:
         place = torch.arange((length // multiple + 1) * multiple, device=image.device) % (2 * length)
         image = image.index_select(axis, torch.where(place < length, place, 2 * length - 1 - place))
     return image
+
+
+class Trunk(nn.Module):
+    """Norm, groups of blocks, norm: the body of the window transformers.
+
+    Args:
+        dim: width of the tokens.
+        groups: each (B, H, W, dim) -> the same shape.
+    """
+
+    def __init__(self, dim: int, groups: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.enter: nn.Module = nn.LayerNorm(dim)
+        self.groups = nn.ModuleList(groups)
+        self.leave = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for group in self.groups:
+            x = group(x)
+        return self.leave(x)
 
 
 class Shell(nn.Module):
