@@ -11,7 +11,7 @@ Pillow reads 16-bit colour as 8 bit, so OpenCV reads and writes that; Pillow sti
 returns half a picture from a truncated file without a word.
 """
 
-__all__ = ["ENDINGS", "Picture", "from_tensor", "read_image", "read_size", "to_tensor", "write_image"]
+__all__ = ["ENDINGS", "Picture", "check_format", "from_tensor", "read_image", "read_size", "to_tensor", "write_image"]
 
 import io
 import warnings
@@ -92,7 +92,8 @@ def read_image(path: str | Path) -> Picture:
         UserError: not an image, broken, too large, or in a colour space that is not RGB or gray.
     """
     path = Path(path)
-    picture, pages = _decoded(path, lambda image, data: _picture(path, image, data))
+    data = _readable(path).read_bytes()
+    picture, pages = _decoded(path, io.BytesIO(data), lambda image: _picture(path, image, data))
     if pages > 1:
         warnings.warn(f"{path.name}: holds {pages} pictures; the first is read.", stacklevel=2)
     return picture
@@ -102,13 +103,13 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of the picture as it will be read, from the header alone."""
     path = Path(path)
 
-    def upright(image: Image.Image, _: bytes) -> tuple[int, int]:
+    def upright(image: Image.Image) -> tuple[int, int]:
         width, height = image.size
         # Pillow turns a TIFF's size itself.
         turned = image.format != "TIFF" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return (width, height) if turned else (height, width)
 
-    return _decoded(path, upright)
+    return _decoded(path, _readable(path), upright)
 
 
 def write_image(path: str | Path, picture: Picture, quality: int = 95) -> None:
@@ -184,21 +185,26 @@ def from_tensor(x: Tensor, like: Picture, alpha: np.ndarray | None = None) -> Pi
     return Picture(np.ascontiguousarray(values), alpha, like.gray, like.profile)
 
 
-def _decoded(path: Path, use: Callable[[Image.Image, bytes], Result]) -> Result:
-    """`use` on the opened file; everything that decoders raise becomes one sentence."""
+def _readable(path: Path) -> Path:
+    """The path of a file that can be opened and is not empty."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            if file.read(1):
+                return path
     except OSError as error:
         what = "is a folder" if path.is_dir() else (error.strerror or str(error)).lower()
         raise UserError(f"{path}: cannot be read ({what}); name an image file.") from error
-    if not data:
-        raise UserError(f"{path.name}: is empty (0 bytes); copy the file again.")
+    raise UserError(f"{path.name}: is empty (0 bytes); copy the file again.")
+
+
+def _decoded(path: Path, source: Path | io.BytesIO, use: Callable[[Image.Image], Result]) -> Result:
+    """`use` on the opened file; everything that decoders raise becomes one sentence."""
     try:
         with warnings.catch_warnings():
             # Half of the size at which Pillow refuses it only warns; other warnings are about broken side data.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return use(image, data)
+            with Image.open(source, formats=FORMATS) as image:
+                return use(image)
     except UserError:
         raise
     except Image.UnidentifiedImageError as error:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from apps.vision.superres import tiling
 from apps.vision.superres.ensemble import Ensemble
-from apps.vision.superres.tiling import bytes_per_pixel, enlarge, spans, weights
+from apps.vision.superres.tiling import enlarge, memory_of, spans, weights
 from core.errors import UserError
 
 
@@ -78,9 +78,9 @@ def test_spans_and_weights(length, tile, overlap, multiple):
 
 def test_the_tile_follows_from_the_budget():
     net, lr = Net(2, width=8), torch.rand(1, 3, 200, 130)
-    a_pixel = bytes_per_pixel(net, lr, 2)
+    fixed, a_pixel = memory_of(net, lr)
     # Tensors that live together at the end: features, what the shuffle reads and what it makes.
-    assert a_pixel == 1.5 * 4 * (8 + 12 + 12)
+    assert (fixed, a_pixel) == (0, 1.5 * 4 * (8 + 12 + 12))
     net.seen.clear()
     enlarge(net, lr, 2, overlap=16, multiple=16, memory_mb=a_pixel * 72**2 / 2**20)
     assert max(max(s) for s in net.seen) == 64 and len(net.seen) == 12
@@ -97,15 +97,24 @@ def test_the_tile_follows_from_the_budget():
 def test_the_measurement_grows_with_the_network_and_is_made_once():
     small, large = Net(width=4), Net(width=64)
     lr = torch.rand(1, 3, 100, 100)
-    assert bytes_per_pixel(large, lr, 2) > 3 * bytes_per_pixel(small, lr, 2)
+    assert memory_of(large, lr).pixel > 3 * memory_of(small, lr).pixel
     small.seen.clear()
-    bytes_per_pixel(small, lr, 2)
+    memory_of(small, lr)
     assert small.seen == []
     # The ensemble runs four images at a time.
-    assert bytes_per_pixel(Ensemble(small), lr, 2) > 3 * bytes_per_pixel(small, lr, 2)
+    assert memory_of(Ensemble(small), lr).pixel > 3 * memory_of(small, lr).pixel
     small.seen.clear()
-    bytes_per_pixel(Ensemble(small), lr, 2)
+    memory_of(Ensemble(small), lr)
     assert small.seen == []
+
+
+def test_what_does_not_grow_with_the_image_is_told_apart():
+    def net(x):
+        table = torch.zeros(1000)
+        return F.interpolate(x, scale_factor=2) + table.sum() * 0
+
+    memory = memory_of(net, torch.rand(1, 3, 8, 8))
+    assert memory.fixed == pytest.approx(1.5 * 4000, rel=0.01) and memory.pixel == pytest.approx(1.5 * 4 * 24, rel=0.01)
 
 
 class Overflowing(nn.Module):
@@ -154,4 +163,4 @@ def test_errors():
         enlarge(net, torch.rand(1, 3, 70, 70), 3, tile=32, overlap=8, multiple=8)
     with pytest.raises(ValueError, match="leaves no step of 32"):
         spans(100, 64, 33, 32)
-    assert tiling.PROBE % 32 == 0
+    assert all(n % 32 == 0 for n in tiling.PROBES)

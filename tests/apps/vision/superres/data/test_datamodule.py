@@ -1,5 +1,6 @@
 """Patches: the protocol's pixels, the same draws whatever the workers, the cache and the interruption."""
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -166,6 +167,34 @@ def test_validation_is_degraded_the_same_way_every_time_and_the_test_is_not(fold
     first, second = (module.part("validation")[0]["lr"] for _ in range(2))
     assert torch.equal(first, second) and not torch.equal(first, plain.part("validation")[0]["lr"])
     assert torch.equal(module.part("test")[0]["lr"], plain.part("test")[0]["lr"])
+
+
+class Recorder(pl.LightningModule):
+    """Remembers what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.given = torch.nn.Parameter(torch.zeros(())), []
+
+    def training_step(self, batch, batch_idx):
+        self.given.append(batch["lr"])
+        return self.weight * batch["lr"].mean()
+
+    def validation_step(self, batch, batch_idx):
+        assert batch["lr"].shape[0] == 1 and batch["name"] == "0"
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_draws_other_patches_in_every_epoch(folder):
+    torch.manual_seed(5)
+    recorder = Recorder()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "num_sanity_val_steps": 0}
+    pl.Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **quiet).fit(recorder, data(folder))
+    expected = batches(data(folder)) + batches(data(folder), epoch=1)
+    assert all(torch.equal(a, b["lr"]) for a, b in zip(recorder.given, expected, strict=True))
 
 
 def test_epochs_follow_on_each_other():

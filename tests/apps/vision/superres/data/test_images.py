@@ -226,6 +226,11 @@ def test_what_cannot_be_read_is_said_in_one_sentence(tmp_path):
     refused(huge, r"more than 178,956,970 pixels; cut it into parts")
     with pytest.raises(UserError, match="is a folder"):
         read_image(tmp_path)
+    with pytest.raises(UserError, match="is a folder"):
+        read_size(tmp_path)
+    path.write_bytes(b"hello")
+    with pytest.raises(UserError, match="is not an image"):
+        read_size(path)
     with pytest.raises(UserError, match="no such file"):
         read_image(tmp_path / "b.png")
 
