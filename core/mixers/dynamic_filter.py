@@ -25,12 +25,13 @@ class DynamicFilter(Mixer):
         groups: groups of channels that share a kernel.
         kernel: odd extent of the kernels.
         reduction: the kernels are made from dim // reduction channels.
+        bias: whether what makes the kernels has one.
 
     Raises:
         ValueError: where the number of groups does not divide dim, or the kernel is even.
     """
 
-    def __init__(self, dim: int, groups: int, *, kernel: int = 7, reduction: int = 4) -> None:
+    def __init__(self, dim: int, groups: int, *, kernel: int = 7, reduction: int = 4, bias: bool = True) -> None:
         super().__init__()
         if dim % groups or kernel % 2 == 0 or dim < reduction:
             raise ValueError(
@@ -39,9 +40,9 @@ class DynamicFilter(Mixer):
             )
         self.groups = groups
         self.kernel = kernel
-        self.reduce = nn.Linear(dim, dim // reduction)
-        self.near = DepthwiseConv(dim // reduction, (kernel, kernel))
-        self.weights = nn.Linear(dim // reduction, kernel**2 * groups)
+        self.reduce = nn.Linear(dim, dim // reduction, bias=bias)
+        self.near = DepthwiseConv(dim // reduction, (kernel, kernel), bias=bias)
+        self.weights = nn.Linear(dim // reduction, kernel**2 * groups, bias=bias)
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """x (B, H, W, dim)."""
@@ -55,6 +56,8 @@ class DynamicFilter(Mixer):
 
     def _kernels(self, source: Tensor) -> Tensor:
         """(B, rows, W, dim / reduction) -> (B, rows, W, groups, k, k), in memory one plane a tap, as the op reads."""
-        planes = self.weights.weight @ source.flatten(1, 2).mT + self.weights.bias[:, None]
+        planes = self.weights.weight @ source.flatten(1, 2).mT
+        if self.weights.bias is not None:
+            planes = planes + self.weights.bias[:, None]
         taps = planes.unflatten(2, source.shape[1:3]).movedim(1, -1)
         return taps.unflatten(-1, (self.groups, self.kernel, self.kernel))

@@ -19,7 +19,9 @@ def by_definition(mixer, x):
 MAPS = [(1, 1), (2, 5), (6, 7)]
 CASES = {
     "7 x 7": Case(lambda: DynamicFilter(DIM, 2), DIM, MAPS, by_definition),
-    "one group, 3 x 3": Case(lambda: DynamicFilter(DIM, 1, kernel=3, reduction=2), DIM, MAPS, by_definition),
+    "one group, 3 x 3": Case(
+        lambda: DynamicFilter(DIM, 1, kernel=3, reduction=2, bias=False), DIM, MAPS, by_definition
+    ),
 }
 
 

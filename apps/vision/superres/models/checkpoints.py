@@ -14,19 +14,31 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from apps.vision.superres.models.dlgsanet import DLGSANet
 from apps.vision.superres.models.drct import DRCT
+from apps.vision.superres.models.drsformer import DRSformer
+from apps.vision.superres.models.edsr import EDSR
+from apps.vision.superres.models.goldens_dlgsanet import dlgsanet_mapping
 from apps.vision.superres.models.goldens_drct import drct_mapping
+from apps.vision.superres.models.goldens_drsformer import drsformer_mapping
+from apps.vision.superres.models.goldens_edsr import edsr_mapping
 from apps.vision.superres.models.goldens_hat import hat_mapping
+from apps.vision.superres.models.goldens_rgt import rgt_mapping
 from apps.vision.superres.models.goldens_swinir import swinir_mapping
 from apps.vision.superres.models.hat import HAT
+from apps.vision.superres.models.rgt import RGT
 from apps.vision.superres.models.swinir import SwinIR
 from core.checkpoint import Mapping, load, read
 from core.errors import UserError
 
 # The official names of a network as it was built, by its class.
 MAPPINGS: dict[type[nn.Module], Callable[[Any], Mapping]] = {
+    DLGSANet: dlgsanet_mapping,
     DRCT: drct_mapping,
+    DRSformer: drsformer_mapping,
+    EDSR: edsr_mapping,
     HAT: hat_mapping,
+    RGT: rgt_mapping,
     SwinIR: swinir_mapping,
 }
 

@@ -80,7 +80,7 @@ def upsampler(facts: Facts) -> Callable[[int, int, int], nn.Module]:
     )
 
 
-def dlgsanet(facts: Facts) -> nn.Module:
+def dlgsanet(facts: Facts) -> DLGSANet:
     return DLGSANet(
         facts.get("upscale", 4),
         channels=facts.get("in_chans", 3),
@@ -172,12 +172,6 @@ def dlgsanet_mapping(network: DLGSANet) -> Mapping:
     return Mapping(*rules, ignore=["mean"])
 
 
-def _mapping_of(facts: Facts) -> Mapping:
-    network = dlgsanet(facts)
-    assert isinstance(network, DLGSANet)
-    return dlgsanet_mapping(network)
-
-
 class _Group(nn.Module):
     """A group of layers as the release builds it, with the mapping's names."""
 
@@ -196,15 +190,15 @@ def _group_mapping(facts: Facts) -> Mapping:
 
 
 def _filter(facts: Facts) -> nn.Module:
-    dim = facts.config["channels"]
-    return DynamicFilter(dim, dim // facts.config["group_channels"], kernel=facts.config["kernel_size"])
+    dim, kernel = facts.config["channels"], facts.config["kernel_size"]
+    return DynamicFilter(dim, dim // facts.config["group_channels"], kernel=kernel, bias=facts.get("bias", True))
 
 
 def _projected(facts: Facts) -> nn.Module:
-    dim, kernel = facts.config["dim"], facts.config["window_size"]
+    dim, kernel, bias = facts.config["dim"], facts.config["window_size"], facts.get("bias", True)
     if not facts.get("dynamic", True):
-        return Projected(dim, DepthwiseConv(dim, (kernel, kernel), bias=facts.get("bias", True)))
-    return Projected(dim, DynamicFilter(dim, dim // facts.config["heads"], kernel=kernel))
+        return Projected(dim, DepthwiseConv(dim, (kernel, kernel), bias=bias))
+    return Projected(dim, DynamicFilter(dim, dim // facts.config["heads"], kernel=kernel, bias=bias))
 
 
 def _attention(facts: Facts, *, sparse: bool) -> nn.Module:
@@ -223,7 +217,7 @@ def _plain(facts: Facts) -> nn.Module:
 
 
 DLGSANET = {
-    "DLGSANet": Golden(dlgsanet, _mapping_of),
+    "DLGSANet": Golden(dlgsanet, lambda facts: dlgsanet_mapping(dlgsanet(facts))),
     "BuildBlock": Golden(_Group, _group_mapping, on_tokens),
     "IDynamicLayerBlock": Golden(
         lambda facts: local_layer(facts, facts.config["dim"]), Mapping(*layer_rules("", "")), on_tokens

@@ -20,7 +20,7 @@ def make_norm(facts: Facts) -> type[nn.Module]:
     return BiasFreeNorm if facts.get("LayerNorm_type", "WithBias") == "BiasFree" else nn.LayerNorm
 
 
-def drsformer(facts: Facts) -> nn.Module:
+def drsformer(facts: Facts) -> DRSformer:
     # Both variants have one name and one constructor; the weights tell.
     experts = not facts.weights or any(name.startswith("encoder_level0.") for name in facts.weights)
     return DRSformer(
@@ -116,14 +116,15 @@ def experts_rules(ours: str, theirs: str, depth: int) -> list[Rule]:
     return rules
 
 
-def drsformer_mapping() -> Mapping:
+def drsformer_mapping(network: DRSformer) -> Mapping:
     rules = [
         same("enter.{p}", "patch_embed.proj.{p}"),
-        *experts_rules("enter_experts.", "encoder_level0.", 1),
         *block_rules("encoder.3.{i}.", "latent.{i}."),
         same("leave.{p}", "output.{p}"),
-        *experts_rules("leave_experts.", "refinement.", 1),
     ]
+    if network.enter_experts is not None:
+        rules += experts_rules("enter_experts.", "encoder_level0.", 1)
+        rules += experts_rules("leave_experts.", "refinement.", 1)
     for level in range(3):
         near, far = level + 1, level + 2
         rules += [
@@ -138,7 +139,7 @@ def drsformer_mapping() -> Mapping:
 
 
 DRSFORMER = {
-    "DRSformer": Golden(drsformer, drsformer_mapping()),
+    "DRSformer": Golden(drsformer, lambda facts: drsformer_mapping(drsformer(facts))),
     "TransformerBlock": Golden(block, Mapping(*block_rules("", "")), on_tokens),
     "Attention": Golden(attention, Mapping(*attention_rules("", "")), on_tokens),
     "FeedForward": Golden(feed, Mapping(*feed_rules("", "")), on_tokens),

@@ -3,7 +3,6 @@
 __all__ = ["EDSR_TABLE", "edsr_mapping"]
 
 import torch
-from torch import nn
 
 from apps.vision.superres.models.edsr import EDSR, ResidualConvs
 from apps.vision.superres.models.goldens_restoration import on_tokens
@@ -11,7 +10,7 @@ from core.checkpoint import Mapping, same
 from core.verify import Facts, Golden
 
 
-def edsr(facts: Facts) -> nn.Module:
+def edsr(facts: Facts) -> EDSR:
     network = EDSR(
         facts.get("upscale", 4),
         channels=facts.config["num_in_ch"],
@@ -25,21 +24,22 @@ def edsr(facts: Facts) -> nn.Module:
     return network
 
 
-def edsr_mapping() -> Mapping:
-    # Without enlargement there is no step, and the names of the steps are their places among conv and shuffle.
+def edsr_mapping(network: EDSR) -> Mapping:
+    """The release counts convolutions and shuffles of the upsampler alike."""
+    steps = range(len(network.upsampler.steps))
     return Mapping(
         same("enter.{p}", "conv_first.{p}"),
         same("body.{i}.enter.{p}", "body.{i}.conv1.{p}"),
         same("body.{i}.leave.{p}", "body.{i}.conv2.{p}"),
         same("join.{p}", "conv_after_body.{p}"),
-        *(same(f"upsampler.steps.{i}.{{p}}", f"upsample.{2 * i}.{{p}}") for i in range(3)),
+        *(same(f"upsampler.steps.{i}.{{p}}", f"upsample.{2 * i}.{{p}}") for i in steps),
         same("upsampler.leave.{p}", "conv_last.{p}"),
         ignore=["mean"],
     )
 
 
 EDSR_TABLE = {
-    "EDSR": Golden(edsr, edsr_mapping()),
+    "EDSR": Golden(edsr, lambda facts: edsr_mapping(edsr(facts))),
     "ResidualBlockNoBN": Golden(
         lambda facts: ResidualConvs(facts.get("num_feat", 64), facts.get("res_scale", 1)),
         Mapping(same("enter.{p}", "conv1.{p}"), same("leave.{p}", "conv2.{p}")),

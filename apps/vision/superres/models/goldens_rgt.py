@@ -17,7 +17,7 @@ from core.verify import Facts, Golden
 _TABLES = ("rpe_biases", "relative_position_index")
 
 
-def rgt(facts: Facts) -> nn.Module:
+def rgt(facts: Facts) -> RGT:
     depths = facts.get("depth", (2, 2, 2, 2))
     return RGT(
         facts.get("upscale", 2),
@@ -117,8 +117,8 @@ def _tables(theirs: str) -> list[str]:
     return [f"{theirs}attns.{{b}}.{name}" for name in _TABLES] + [f"{theirs}attn_mask_{b}" for b in (0, 1)]
 
 
-def rgt_mapping(groups: int) -> Mapping:
-    """For a network of so many groups."""
+def rgt_mapping(network: RGT) -> Mapping:
+    groups = len(network.body) - 2  # a norm before and after them
     rules = [
         same("enter.{p}", "conv_first.{p}"),
         same("body.0.{p}", "before_RG.1.{p}"),
@@ -141,7 +141,7 @@ def on_map(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
 
 
 RGT_TABLE = {
-    "RGT": Golden(rgt, lambda facts: rgt_mapping(len(facts.get("depth", (2, 2, 2, 2))))),
+    "RGT": Golden(rgt, lambda facts: rgt_mapping(rgt(facts))),
     "Block": Golden(block, Mapping(*block_rules("", ""), ignore=_tables("attn.")), on_map),
     "L_SA": Golden(local, Mapping(*mixer_rules("", ""), ignore=_tables("")), on_map),
     "RG_SA": Golden(recursive, Mapping(*mixer_rules("", "")), on_map),

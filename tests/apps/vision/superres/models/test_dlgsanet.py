@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from apps.vision.superres.models.checkpoints import load_release
 from apps.vision.superres.models.dlgsanet import (
     DLGSANet,
     dlgsanet_large,
@@ -15,7 +16,7 @@ from apps.vision.superres.models.dlgsanet import (
     sparse_layer,
 )
 from apps.vision.superres.models.goldens_dlgsanet import DLGSANET
-from core.verify import read, verify
+from core.verify import read, seeded, verify
 
 GOLDENS = sorted((Path(__file__).parents[4] / "golden" / "dlgsanet").glob("*.safetensors"))
 
@@ -76,3 +77,14 @@ def test_a_step_of_training_moves_every_weight():
     network = small(2).train()
     network(torch.rand(1, 3, 5, 6, dtype=torch.float64)).square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_loads_a_release_file(tmp_path):
+    facts, tensors = read(next(path for path in GOLDENS if path.stem == "whole_x4_eval"))
+    official = {name: torch.from_numpy(seeded(name, shape, facts.seed)) for name, shape in facts.weights.items()}
+    torch.save({"params": official}, tmp_path / "release.pth")
+    network = DLGSANET[facts.cls].build(facts).eval()
+    load_release(network, tmp_path / "release.pth")
+    with torch.no_grad():
+        y = network(*facts.inputs.values())
+    torch.testing.assert_close(y, tensors["output/0"], rtol=1e-4, atol=1e-4 * float(y.abs().max()))

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from apps.vision.superres.models.checkpoints import load_release
 from apps.vision.superres.models.drsformer import DRSformer, drsformer, drsformer_light
 from apps.vision.superres.models.drsformer_layers import PairConv
 from apps.vision.superres.models.goldens_drsformer import DRSFORMER
-from core.verify import read, verify
+from core.verify import read, seeded, verify
 
 GOLDENS = sorted((Path(__file__).parents[4] / "golden" / "drsformer").glob("*.safetensors"))
 
@@ -72,3 +73,14 @@ def test_what_cannot_be_is_said():
         DRSformer(depths=(1, 1))
     with pytest.raises(ValueError, match="give \\(B, 3, H, W\\)"):
         small()(torch.zeros(1, 1, 8, 8, dtype=torch.float64))
+
+
+def test_loads_a_release_file(tmp_path):
+    facts, tensors = read(next(path for path in GOLDENS if path.stem == "whole"))
+    official = {name: torch.from_numpy(seeded(name, shape, facts.seed)) for name, shape in facts.weights.items()}
+    torch.save({"params": official}, tmp_path / "release.pth")
+    network = DRSFORMER[facts.cls].build(facts).eval()
+    load_release(network, tmp_path / "release.pth")
+    with torch.no_grad():
+        y = network(*facts.inputs.values())
+    torch.testing.assert_close(y, tensors["output/0"], rtol=1e-4, atol=1e-4 * float(y.abs().max()))

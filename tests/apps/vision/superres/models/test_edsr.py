@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from apps.vision.superres.models.checkpoints import load_release
 from apps.vision.superres.models.edsr import EDSR, StepUpsampler, edsr_base, edsr_large
 from apps.vision.superres.models.goldens_edsr import EDSR_TABLE
-from core.verify import read, verify
+from core.verify import read, seeded, verify
 
 GOLDENS = sorted((Path(__file__).parents[4] / "golden" / "edsr").glob("*.safetensors"))
 
@@ -46,3 +47,14 @@ def test_what_cannot_be_is_said():
         StepUpsampler(4, 3, 6)
     with pytest.raises(ValueError, match="give \\(B, 3, H, W\\)"):
         EDSR(2, dim=4, depth=1)(torch.zeros(1, 1, 4, 4))
+
+
+def test_loads_a_release_file(tmp_path):
+    facts, tensors = read(next(path for path in GOLDENS if path.stem == "whole_x4"))
+    official = {name: torch.from_numpy(seeded(name, shape, facts.seed)) for name, shape in facts.weights.items()}
+    torch.save({"params": official}, tmp_path / "release.pth")
+    network = EDSR_TABLE[facts.cls].build(facts).eval()
+    load_release(network, tmp_path / "release.pth")
+    with torch.no_grad():
+        y = network(*facts.inputs.values())
+    torch.testing.assert_close(y, tensors["output/0"], rtol=1e-4, atol=1e-4 * float(y.abs().max()))

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from apps.vision.superres.models.checkpoints import load_release
 from apps.vision.superres.models.goldens_rgt import RGT_TABLE, rgt_mapping
 from apps.vision.superres.models.rgt import RGT, rgt, rgt_small, shifted
 from core.checkpoint import load
 from core.errors import UserError
-from core.verify import read, verify
+from core.verify import read, seeded, verify
 
 GOLDENS = sorted((Path(__file__).parents[4] / "golden" / "rgt").glob("*.safetensors"))
 
@@ -91,7 +92,7 @@ def test_a_step_of_training_moves_every_weight_but_the_constants():
 
 def test_masks_and_tables_of_a_release_file_are_not_needed():
     network = small()
-    mapping = rgt_mapping(2)
+    mapping = rgt_mapping(network)
     wanted = {"attn_mask_0", "attn_mask_1", "attns.0.rpe_biases", "attns.1.relative_position_index"}
     assert mapping.unexpected([f"layers.0.blocks.2.attn.{name}" for name in wanted]) == []
     path = next(path for path in GOLDENS if path.stem == "whole_x3_train")
@@ -103,3 +104,15 @@ def test_masks_and_tables_of_a_release_file_are_not_needed():
 def test_what_cannot_be_is_said():
     with pytest.raises(ValueError, match="one number of heads a group"):
         small(heads=(2,))
+
+
+def test_loads_a_release_file(tmp_path):
+    facts, tensors = read(next(path for path in GOLDENS if path.stem == "whole_x2_odd"))
+    official = {name: torch.from_numpy(seeded(name, shape, facts.seed)) for name, shape in facts.weights.items()}
+    official["layers.0.blocks.2.attn.attn_mask_0"] = torch.zeros(16, 256, 256)  # sized for training images
+    torch.save({"params": official}, tmp_path / "release.pth")
+    network = RGT_TABLE[facts.cls].build(facts).eval()
+    load_release(network, tmp_path / "release.pth")
+    with torch.no_grad():
+        y = network(*facts.inputs.values())
+    torch.testing.assert_close(y, tensors["output/0"], rtol=1e-4, atol=1e-4 * float(y.abs().max()))
