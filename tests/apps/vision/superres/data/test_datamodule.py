@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from PIL import Image
 
 from apps.vision.superres.data.crops import Crops, Draws, Files, Memory
@@ -224,3 +225,12 @@ def test_errors(folder, tmp_path_factory):
         data(one).items("train")
     with pytest.raises(ValueError, match="part 'tset' is not one of"):
         data(folder).part("tset")
+
+
+def test_processes_share_the_patches_of_one_larger_batch():
+    """Lightning's wrapper deals the numbers out in turn: step k of two processes is step k of one with twice as many."""
+    ranks = [DistributedSamplerWrapper(Draws(8), num_replicas=2, rank=rank, shuffle=False) for rank in (0, 1)]
+    for rank in ranks:
+        rank.set_epoch(1)
+    dealt = [list(rank) for rank in ranks]
+    assert dealt == [[8, 10, 12, 14], [9, 11, 13, 15]]
