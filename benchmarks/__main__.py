@@ -1,4 +1,7 @@
-"""`python -m benchmarks [core] [timeseries]`: every comparison as a markdown table; 1 where a demand is not reached."""
+"""`python -m benchmarks [core] [timeseries] [superres]`: every comparison as a markdown table.
+
+Ends with 1 where a demand is not reached.
+"""
 
 import argparse
 import os
@@ -9,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import core_ops, timeseries
+from benchmarks import core_ops, superres, timeseries
 from benchmarks.harness import Ratio, single_thread
 
-SUITES = {"core": core_ops.GROUPS, "timeseries": timeseries.GROUPS}
+SUITES = {"core": core_ops.GROUPS, "timeseries": timeseries.GROUPS, "superres": superres.GROUPS}
 
 
 def hardware() -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from core.ops.gelu_linear import gelu_linear
+
 
 class MLP(nn.Module):
     """Linear, activation, linear; (..., dim) -> (..., dim).
@@ -20,6 +22,10 @@ class MLP(nn.Module):
         activation: makes the activation.
         dropout: after the activation and after the second layer.
         bias: whether the layers have one.
+        recompute: keep the hidden layer once in training and compute its GELU again on the way back.
+
+    Raises:
+        ValueError: for `recompute` with another activation or dropout.
     """
 
     def __init__(
@@ -30,14 +36,20 @@ class MLP(nn.Module):
         activation: Callable[[], nn.Module] = nn.GELU,
         dropout: float = 0.0,
         bias: bool = True,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        if recompute and (dropout or activation is not nn.GELU):
+            raise ValueError(f"MLP: recompute with {activation.__name__} and dropout {dropout}; give nn.GELU and 0")
+        self.recompute = recompute
         self.enter = nn.Linear(dim, hidden, bias=bias)
         self.activation = activation()
         self.leave = nn.Linear(hidden, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recompute:
+            return gelu_linear(self.enter(x), self.leave.weight, self.leave.bias)
         return self.dropout(self.leave(self.dropout(self.activation(self.enter(x)))))
 
 

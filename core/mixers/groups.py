@@ -72,17 +72,17 @@ class GroupAttention(nn.Module):
         real: Sequence[Tensor | None] = [None] * len(plan.buckets) if mask is None else plan.split_keys(mask)
         addends = self._addends(plan, mask is None)
         if isinstance(plan, BoxPlan):
-            # Queries and keys are the same tokens.
+            # Queries and keys are the same tokens.  They are projected before they are put in order, and after they are
+            # put back, because a product keeps its input for the backward pass and a gather keeps nothing.
             rows, back = plan.order(len(x))
-            tokens = reorder(x.flatten(0, -2), rows, back)
-            qkv = F.linear(tokens, weight, bias).unflatten(-1, (3, self.heads, -1))
+            qkv = reorder(F.linear(x, weight, bias).flatten(0, -2), rows, back).unflatten(-1, (3, self.heads, -1))
             sizes = [len(x) * len(places) for places in plan.places]
             parts = []
             for part, (bucket, addend), seen, places in zip(qkv.split(sizes), addends, real, plan.places, strict=True):
                 groups = part.unflatten(0, (len(x), len(places) // bucket.slots, bucket.slots))
-                parts.append(self._attend(groups[:, :, :, 0], groups[:, :, :, 1:], bucket, addend, seen).flatten(0, 2))
-            y = F.linear((torch.cat(parts) if len(parts) > 1 else parts[0]).flatten(1), out, self.out.bias)
-            return reorder(y, back, rows).view(x.shape)
+                y = self._attend(groups[:, :, :, 0], groups[:, :, :, 1:], bucket, addend, seen)
+                parts.append(F.linear(y.flatten(0, 2).flatten(1), out, self.out.bias))
+            return reorder(torch.cat(parts) if len(parts) > 1 else parts[0], back, rows).view(x.shape)
         width = len(weight) // 3
         halves = (None, None) if bias is None else (bias[:width], bias[width:])
         q = F.linear(x, weight[:width], halves[0]).unflatten(-1, (self.heads, -1))
@@ -116,8 +116,12 @@ class GroupAttention(nn.Module):
 
         def make() -> list[tuple[Bucket, Tensor | None]]:
             rows = []
+            made: dict[tuple[int, ...] | None, Tensor] = {}
             for bucket in plan.buckets:
-                addend = score_bias(bucket.pairs)
+                # Boxes of one shape have the same local coordinates; a shifted map has several buckets of full windows.
+                alike = isinstance(plan, BoxPlan) and score_bias.local
+                addend = made[bucket.shape] if alike and bucket.shape in made else score_bias(bucket.pairs)
+                made[bucket.shape] = addend
                 if merged and bucket.allowed is not None and bucket.shape is not None and not torch.is_grad_enabled():
                     addend = torch.where(bucket.allowed[:, None], addend, -torch.inf)
                     bucket = bucket._replace(allowed=None)

@@ -111,5 +111,7 @@ class WindowAttention(Mixer):
         """The release's way: fill up to a multiple of the window, attend to all, cut off."""
         sizes = [size or length for size, length in zip(self.partition.window, grid_of(x), strict=True)]
         sides = [n for size, length in zip(sizes, grid_of(x), strict=True) for n in (-length % size, 0)][::-1]
+        if not any(sides):
+            return self._mix(x, self.partition, None)
         y = self._mix(F.pad(x, (0, 0, *sides)), self.partition, None)
         return y[(slice(None), *(slice(0, length) for length in grid_of(x)))]

@@ -1,11 +1,12 @@
 """Maths without parameters, one family a file; the readable `*_reference` stands beside the fast form.
 
-attend     softmax attention: dense, cross, biased, masked, causal
+attend            softmax attention: dense, cross, biased, masked, causal
 biased_attention  with a learned bias, in training without keeping scores
-depthwise  depthwise convolution of tokens
-dropout    from 16 random bits, half the time of torch's on a CPU
-groups     softmax attention inside the groups of a partition, ragged segments among them
-linear     linear attention: whole, causal in chunks, from a state
-merge      one softmax over several key sets; merging partial results
-reorder    rows in another order
+depthwise         depthwise convolution of tokens
+dropout           from 16 random bits, half the time of torch's on a CPU
+gelu_linear       a linear layer of a GELU, which is computed again instead of kept
+groups            softmax attention inside the groups of a partition, ragged segments among them
+linear            linear attention: whole, causal in chunks, from a state
+merge             one softmax over several key sets; merging partial results
+reorder           rows in another order
 """

@@ -22,7 +22,12 @@ class ScoreBias(nn.Module):
     `forward(pairs)` gives (G or 1, heads, n, m) for the n queries and m keys of a bucket's groups. What it computes
     from coordinates alone is kept by `pairs.derived`, never in a buffer: averaging weights would average it, and a
     checkpoint would carry it.
+
+    Attributes:
+        local: whether it reads local coordinates alone, so that groups of one shape have the same.
     """
+
+    local: bool = False
 
     def forward(self, pairs: Pairs) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(pairs)")

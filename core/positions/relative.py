@@ -28,6 +28,8 @@ class RelativeTable(ScoreBias):
         window: largest extent of a group an axis; differences reach window - 1.
     """
 
+    local = True
+
     def __init__(self, heads: int, window: Sequence[int]) -> None:
         super().__init__()
         self.heads = heads

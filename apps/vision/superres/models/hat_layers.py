@@ -87,7 +87,7 @@ class HybridBlock(nn.Module):
         )
         self.conv = ConvBranch(dim, compress, squeeze)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = MLP(dim, int(dim * mlp_ratio))
+        self.mlp = MLP(dim, int(dim * mlp_ratio), recompute=True)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def overlapping_block(
     mixer = OverlappingAttention(
         dim, heads, (window, window), (overlap, overlap), bias=bias, scale=score_scale, official=True
     )
-    return Block(dim, mixer, MLP(dim, int(dim * mlp_ratio)))
+    return Block(dim, mixer, MLP(dim, int(dim * mlp_ratio), recompute=True))
 
 
 class HybridGroup(nn.Module):

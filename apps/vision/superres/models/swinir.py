@@ -89,7 +89,7 @@ def swin_block(
     mixer = WindowAttention(
         dim, heads, (window, window), shift=(shift, shift), bias=bias, scale=score_scale, official=True
     )
-    return Block(dim, mixer, MLP(dim, int(dim * mlp_ratio)), drop_path=drop_path)
+    return Block(dim, mixer, MLP(dim, int(dim * mlp_ratio), recompute=True), drop_path=drop_path)
 
 
 def initialise(module: nn.Module) -> None:
