@@ -38,7 +38,7 @@ from apps.timeseries.heads import Quantiles
 from apps.timeseries.protocols.training import Fixed
 from apps.timeseries.task import ForecastTask
 from core.errors import UserError
-from core.training.callbacks import checkpoints
+from core.training.callbacks import Checkpoints
 from core.training.cli import Runner, quiet
 from core.training.task import OptimizerFactory, ScheduleFactory
 
@@ -233,7 +233,7 @@ class OmnimixEstimator(Estimator):
                 gradient_clip_val=self.gradient_clip,
                 limit_val_batches=None if validation_data is not None else 0,
                 enable_checkpointing=validation_data is not None,
-                callbacks=[checkpoints(Path(scratch), task.monitor)] if validation_data is not None else None,
+                callbacks=[Checkpoints(Path(scratch), task.monitor)] if validation_data is not None else None,
                 logger=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,

@@ -1,6 +1,6 @@
 """What every run has: its first line, its curve, its checkpoints, and a place to go on from."""
 
-__all__ = ["Announce", "CurveLogger", "EpochLines", "GoOn", "checkpoints"]
+__all__ = ["Announce", "Checkpoints", "CurveLogger", "EpochLines", "GoOn", "WholeFiles"]
 
 import csv
 import random
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from core.training.files import writing
@@ -171,17 +172,49 @@ class GoOn(Callback):
             self.before = None
 
 
-def checkpoints(folder: Path, monitor: str, mode: str = "min") -> ModelCheckpoint:
-    """`checkpoints/best.ckpt` by the least monitored value (mode max: the greatest), `last.ckpt` after each epoch."""
-    return ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="best",
-        monitor=monitor,
-        mode=mode,
-        save_last=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
+class Checkpoints(ModelCheckpoint):
+    """`checkpoints/best.ckpt` by the least monitored value (mode max: the greatest), `last.ckpt` after each epoch.
+
+    Lightning's own writes `last.ckpt` only when the best one changes, so that going on would repeat epochs.
+
+    Args:
+        folder: of the run.
+        monitor: a logged value.
+        mode: min or max.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str = "min"):
+        super().__init__(
+            dirpath=folder / "checkpoints",
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self._last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if not self._should_save_on_train_epoch_end(trainer):
+            self._last(trainer)
+
+    def _last(self, trainer: pl.Trainer) -> None:
+        if not self._should_skip_saving_checkpoint(trainer):  # it does if this step was saved
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoint files that appear whole or not at all, so that a run killed while it saves can go on."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with writing(path) as beside:
+            super().save_checkpoint(checkpoint, beside, storage_options)
 
 
 class Announce(Callback):

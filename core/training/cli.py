@@ -6,6 +6,7 @@ their own configuration, `evaluate`, `predict` with files in and out, one folder
 
 __all__ = ["Application", "Parser", "Runner", "run"]
 
+import json
 import logging
 import os
 import re
@@ -26,7 +27,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from core.errors import UserError, nearest
 from core.training import recipes
-from core.training.callbacks import Announce, CurveLogger, EpochLines, GoOn, checkpoints, watching
+from core.training.callbacks import Announce, Checkpoints, CurveLogger, EpochLines, GoOn, WholeFiles, watching
 from core.training.files import latest_run, new_run, refuse_existing
 from core.training.task import Evaluation, Task
 
@@ -56,6 +57,7 @@ class Runner(pl.Trainer):
     """Lightning's trainer with two more commands, which the application defines."""
 
     application: Application
+    overwrite = False
 
     def evaluate(self, model: Task, datamodule: pl.LightningDataModule, ckpt_path: str | None = None) -> None:
         """Tables and report by the published protocol, baselines in the same table.
@@ -90,12 +92,15 @@ class Runner(pl.Trainer):
         """
         if out is None:
             raise UserError("predict needs --out, the file to write.")
-        refuse_existing(out, overwrite)
+        self.overwrite = overwrite
+        refuse_existing(out, overwrite or Path(out).is_dir())  # what is in a folder, the application looks at
         self.application.predict(model, self, datamodule, ckpt_path, Path(out))
 
-    def forecasts(self, model: pl.LightningModule, loaders: Any, ckpt_path: str | None = None) -> list:
-        """What `predict_step` returns, batch by batch (Lightning's own predict)."""
-        return super().predict(model, dataloaders=loaders, ckpt_path=ckpt_path) or []
+    def forecasts(
+        self, model: pl.LightningModule, loaders: Any, ckpt_path: str | None = None, keep: bool = True
+    ) -> list:
+        """What `predict_step` returns, batch by batch (Lightning's own predict); nothing is kept without `keep`."""
+        return super().predict(model, dataloaders=loaders, ckpt_path=ckpt_path, return_predictions=keep) or []
 
 
 class Parser(LightningArgumentParser):
@@ -187,7 +192,7 @@ class Command(LightningCLI):
         self.model.config = {k: v for k, v in self.model.config.items() if k in SECTIONS}
         extra: list[pl.Callback] = [Announce(config.get("seed_everything")), GoOn()]
         if self.subcommand == "fit" and self.folder is not None:
-            extra.append(checkpoints(self.folder, self.model.monitor, self.model.mode))
+            extra.append(Checkpoints(self.folder, self.model.monitor, self.model.mode))
         if not watching():
             kwargs["enable_progress_bar"] = False
             extra.append(EpochLines())
@@ -198,12 +203,17 @@ class Command(LightningCLI):
         else:
             kwargs["logger"] = False
         config = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        config["plugins"] = [*_listed(config.get("plugins")), WholeFiles()]
         if self.subcommand != "fit":
             config["enable_checkpointing"] = False
             self.save_config_callback = None
         trainer = cast(Runner, self._instantiate_trainer(config, extra))
         trainer.application = self.application
         return trainer
+
+
+def _listed(value: Any) -> list:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _rank() -> int:
@@ -275,13 +285,24 @@ def _command(application: Application, words: list[str], name: str, folder: Path
     )
 
 
+FILES = "--data.files"
+
+
 def _taken_out(words: list[str]) -> tuple[list[str], str | None, list[str]]:
-    """The values of --config and --ckpt_path, and all other words."""
+    """The values of --config and --ckpt_path, and all other words; several after --data.files become one list."""
     names, checkpoint, rest = [], None, []
     words = list(words)
     while words:
         word = words.pop(0)
         option, equals, value = word.partition("=")
+        if option == FILES:
+            files = [value] if equals else []
+            while words and not words[0].startswith("--"):
+                files.append(words.pop(0))
+            if not files:
+                raise UserError(f"{FILES}: name at least one file or folder.")
+            rest.append(f"{FILES}={files[0] if files[0].startswith('[') else json.dumps(files)}")
+            continue
         if option not in ("--config", "-c", "--ckpt_path"):
             rest.append(word)
             continue

@@ -32,7 +32,7 @@ from apps.timeseries.evaluate import collect
 from apps.timeseries.forecasts import Forecasts
 from apps.timeseries.task import ForecastTask
 from core.training import recipes
-from core.training.callbacks import EpochLines, checkpoints
+from core.training.callbacks import Checkpoints, EpochLines
 from core.training.cli import SECTIONS, Parser, Runner, quiet
 from core.training.loader import ResumableLoader
 from core.training.task import factory_class
@@ -140,7 +140,7 @@ class Training:
             extra: list[pl.Callback] = [EpochLines()]
             settings = dict(made.trainer)
             if select:
-                extra.append(checkpoints(Path(scratch), task.monitor))
+                extra.append(Checkpoints(Path(scratch), task.monitor))
             else:
                 settings |= {"limit_val_batches": 0, "enable_checkpointing": False}
             trainer = _trainer(settings, extra)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from apps.vision.superres.ensemble import Ensemble
 from apps.vision.superres.metrics import psnr, to_uint8, to_y
+from apps.vision.superres.tiling import enlarge
 from core.errors import UserError
 from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_class
 
@@ -25,6 +27,8 @@ class SuperResolutionTask(Task):
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule.
         weights: file of a release to start from.
+        memory_mb: what evaluation and prediction may take for one image; larger images are done in tiles.
+        self_ensemble: evaluate and predict with the mean over the eight flips and turns.
     """
 
     monitor = "val_psnr"
@@ -37,9 +41,12 @@ class SuperResolutionTask(Task):
         optimizer: OptimizerFactory = torch.optim.Adam,
         schedule: ScheduleFactory | None = None,
         weights: str | None = None,
+        memory_mb: int = 4000,
+        self_ensemble: bool = False,
     ):
         super().__init__(optimizer, schedule)
         self.network, self.weights = network, weights
+        self.memory_mb, self.self_ensemble = memory_mb, self_ensemble
         self.criterion = criterion or nn.L1Loss()
         self.net: nn.Module | None = None
         self.metrics = nn.ModuleDict({name: MeanMetric() for name in ("train_loss", "val_psnr", "test_psnr")})
@@ -104,3 +111,11 @@ class SuperResolutionTask(Task):
         value = psnr(result, original[: result.shape[0], : result.shape[1]], border=self.facts["scale"])
         self.metrics[name].update(value, weight=1)
         self.log(name, self.metrics[name], on_epoch=True, prog_bar=True, batch_size=1)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        assert self.net is not None
+        run = Ensemble(self.net) if self.self_ensemble else self.net
+        result = enlarge(
+            run, batch["lr"], self.facts["scale"], memory_mb=self.memory_mb, progress=batch.get("progress")
+        )
+        return {"index": batch["index"], "result": result.cpu()}

@@ -3,4 +3,6 @@
 All take (B, channels, H, W) in [0, 1] of any size and give (B, channels, scale H, scale W), not clamped.
 """
 
-__all__: list[str] = []
+from apps.vision.superres.models.residual import ResidualSR
+
+__all__ = ["ResidualSR"]

@@ -1,0 +1,119 @@
+"""Evaluation by the classical protocol: PSNR and SSIM on luma, bicubic and the published rows in the same table."""
+
+__all__ = ["evaluate"]
+
+import time
+
+import lightning.pytorch as pl
+import torch
+
+from apps.vision.superres.data.datamodule import SuperResolutionData
+from apps.vision.superres.data.sources import Several
+from apps.vision.superres.metrics import Score, average, score, to_uint8
+from apps.vision.superres.pictures import Sample, sections
+from apps.vision.superres.published import PUBLISHED
+from apps.vision.superres.resize import resize
+from apps.vision.superres.task import SuperResolutionTask
+from core.training.report import Row, Table
+from core.training.results import hardware
+from core.training.task import Evaluation
+
+
+def evaluate(
+    task: SuperResolutionTask, trainer: pl.Trainer, data: SuperResolutionData, ckpt_path: str | None
+) -> Evaluation:
+    """Every test set in its own two columns; as many pixels as the scale are cut from every edge."""
+    started = time.perf_counter()
+    task.prepare(data.scale)
+    samples = collect(task, trainer, data, ckpt_path)
+    sets = groups(data)
+    columns = [f"{title} {metric}" for title in sets for metric in ("PSNR", "SSIM")]
+    ours, baseline = {}, {}
+    for title, span in sets.items():
+        ours |= _columns(title, average(sample.score for sample in samples[span]))
+        baseline |= _columns(title, average(sample.baseline for sample in samples[span]))
+    rows = [Row(task.label, ours, ours=True), Row("bicubic", baseline)]
+    if data.degradation is None:
+        rows += published(list(sets), data.scale)
+    protocol = f"x{data.scale}, luma of BT.601 not rounded, {data.scale} pixels cut from every edge"
+    seed = task.config.get("seed_everything")
+    table = Table(
+        f"{data.label}, x{data.scale}",
+        columns,
+        rows,
+        f"PSNR in dB and SSIM on luma; {protocol}; small images by MATLAB's bicubic, 8 bit; seed {seed}; {hardware()}.",
+        higher=frozenset(columns),
+    )
+    gain = sum(sample.gain for sample in samples) / len(samples)
+    return Evaluation(
+        task="super-resolution",
+        protocol=protocol,
+        data=data.label,
+        split="test",
+        model=task.label,
+        metrics=ours,
+        tables=[table],
+        sections=sections(samples),
+        sentence=f"{task.label} enlarges {len(samples)} images {data.scale} times: {gain:.2f} dB above bicubic on "
+        "average.",
+        seconds=time.perf_counter() - started,
+    )
+
+
+def collect(
+    task: SuperResolutionTask, trainer: pl.Trainer, data: SuperResolutionData, ckpt_path: str | None
+) -> list[Sample]:
+    """What the network makes of every test image, in their order; gathered over processes."""
+    part = data.part("test")
+    made = trainer.forecasts(task, data.loader(part), ckpt_path)
+    results = {each["index"]: to_uint8(each["result"][0]) for each in made}
+    if torch.distributed.is_initialized():
+        gathered: list[dict] = [{} for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather_object(gathered, results)
+        results = {index: pixels for each in gathered for index, pixels in each.items()}
+    samples = []
+    for index in range(len(part)):
+        pair = part.pair(index)
+        ours = results[index]
+        # What a reference coded in gray is compared on: raw values.
+        original = pair.hr[..., 0] if pair.gray else pair.hr
+        bicubic = resize(pair.lr, scale=data.scale)
+        samples.append(
+            Sample(
+                pair.name,
+                pair.lr,
+                pair.hr,
+                ours,
+                bicubic,
+                score(ours, original, data.scale),
+                score(bicubic, original, data.scale),
+            )
+        )
+    return samples
+
+
+def groups(data: SuperResolutionData) -> dict[str, slice]:
+    """Title of each test set -> its images among those of all."""
+    source = data.test or data.validation or data.train
+    several = source.sources if isinstance(source, Several) else [source]
+    if data.test is None or len(several) == 1:
+        return {data.label: slice(0, len(data.items("test")))}
+    out, first = {}, 0
+    for each in several:
+        count = len(each.items(data.scale))
+        out[each.label] = slice(first, first + count)
+        first += count
+    return out
+
+
+def published(titles: list[str], scale: int) -> list[Row]:
+    """Rows of the papers for these sets, where they have any."""
+    rows: dict[str, dict[str, float]] = {}
+    for title in titles:
+        for system, values in PUBLISHED.get(title, {}).get(scale, {}).items():
+            rows.setdefault(system, {}).update({f"{title} {metric}": value for metric, value in values.items()})
+    return [Row(system, values, "published, not run here") for system, values in rows.items()]
+
+
+def _columns(title: str, values: Score) -> dict[str, float]:
+    return {f"{title} PSNR": values.psnr, f"{title} SSIM": values.ssim}
