@@ -5,7 +5,7 @@ gray, RGB and RGBA (PNG, TIFF). The orientation a camera notes (EXIF) is applied
 32-bit and floating pixels, more pixels than Pillow's limit against decompression bombs (179 million), broken files.
 
 Written: by the name's ending, whole or not at all, with the ICC profile, alpha and 16 bit kept where the format can and
-refused where it cannot. A picture that was gray is written gray.
+refused where it cannot (BMP loses the profile, which only tunes the colours). A picture that was gray is written gray.
 
 Pillow reads 16-bit colour as 8 bit, so OpenCV reads and writes that; Pillow still decodes the file once, because OpenCV
 returns half a picture from a truncated file without a word.
@@ -137,11 +137,11 @@ def write_image(path: str | Path, picture: Picture, quality: int = 95) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another folder.") from error
 
 
-def check_format(path: str | Path, picture: Picture) -> None:
-    """That the format can hold the picture, said before hours of work rather than after.
+def check_format(path: str | Path, picture: Picture, scale: int = 1) -> None:
+    """That the format can hold the picture enlarged by `scale`, said before hours of work rather than after.
 
     Raises:
-        UserError: unknown ending; alpha or 16 bit where the format has none.
+        UserError: unknown ending; alpha or 16 bit where the format has none; sides too long for it.
     """
     path = Path(path)
     kind = ENDINGS.get(path.suffix.lower())
@@ -153,7 +153,7 @@ def check_format(path: str | Path, picture: Picture) -> None:
         raise UserError(f"{path}: {kind} keeps 8 of the picture's 16 bits; write a .png or .tif instead.")
     if kind in ("JPEG", "WEBP"):
         limit = 65_535 if kind == "JPEG" else 16_383
-        if max(picture.pixels.shape) > limit:
+        if max(picture.pixels.shape) * scale > limit:
             raise UserError(f"{path}: {kind} holds no side above {limit:,} pixels; write a .png or .tif instead.")
 
 

@@ -228,7 +228,7 @@ def test_errors(folder, tmp_path_factory):
 
 
 def test_processes_share_the_patches_of_one_larger_batch():
-    """Lightning's wrapper deals the numbers out in turn: step k of two processes is step k of one with twice as many."""
+    """Lightning deals the numbers out in turn: step k of two processes is step k of one of twice the batch."""
     ranks = [DistributedSamplerWrapper(Draws(8), num_replicas=2, rank=rank, shuffle=False) for rank in (0, 1)]
     for rank in ranks:
         rank.set_epoch(1)

@@ -16,6 +16,7 @@ from apps.vision.superres.data.alpha import bleed, enlarge_alpha
 from apps.vision.superres.data.images import (
     ENDINGS,
     Picture,
+    check_format,
     from_tensor,
     read_image,
     read_size,
@@ -193,6 +194,9 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     wide = Picture(np.zeros((1, 70_000, 3), np.uint8))
     with pytest.raises(UserError, match="JPEG holds no side above 65,535"):
         write_image(tmp_path / "a.jpg", wide)
+    check_format("a.webp", Picture(np.zeros((1, 5000, 3), np.uint8)), 3)
+    with pytest.raises(UserError, match=r"WEBP holds no side above 16,383 pixels; write a \.png"):
+        check_format("a.webp", Picture(np.zeros((1, 5000, 3), np.uint8)), 4)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
