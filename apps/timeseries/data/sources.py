@@ -3,15 +3,16 @@
 A source is named in YAML by `class_path`; a user's own table needs none, `ForecastData` reads it from `path`.
 """
 
-__all__ = ["EPF", "ETT", "Simulated", "Source"]
+__all__ = ["EPF", "ETT", "GluontsSet", "Simulated", "Source"]
 
 from dataclasses import replace
 
 from .epf import paper_split, read_epf
 from .ett import COLUMNS, ett_split, read_ett
 from .generator import simulate_prices
+from .repository import read_repository
 from .series import Panel
-from .splits import Split, proportions
+from .splits import Split, last_rows, proportions
 
 
 class Source:
@@ -70,6 +71,28 @@ class ETT(Source):
 
     def split(self, panel: Panel) -> Split:
         return ett_split(panel, self.name)
+
+
+class GluontsSet(Source):
+    """A set of gluonts' online repository; the last horizon of each series is the test, the one before validation.
+
+    Sets with several test windows a series are tested on the last steps of their training part.
+
+    Args:
+        name: as gluonts has it, "m4_hourly" or "electricity".
+    """
+
+    def __init__(self, name: str):
+        self.name = self.label = name
+        self.horizon = 0
+
+    def panel(self) -> Panel:
+        found = read_repository(self.name)
+        self.horizon = found.prediction_length
+        return found.test if len(found.test) == len(found.train) else found.train
+
+    def split(self, panel: Panel) -> Split:
+        return last_rows(panel, self.horizon, self.horizon)
 
 
 class Simulated(Source):

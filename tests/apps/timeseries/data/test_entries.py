@@ -7,6 +7,7 @@ from apps.timeseries.data import repository
 from apps.timeseries.data.entries import from_entries, to_entries
 from apps.timeseries.data.generator import simulate_prices
 from apps.timeseries.data.series import Panel
+from apps.timeseries.data.sources import GluontsSet
 from core.errors import UserError
 
 ListDataset = pytest.importorskip("gluonts.dataset.common").ListDataset
@@ -99,6 +100,11 @@ def test_repository(monkeypatch, tmp_path):
     sets = repository.read_repository("constant")  # made by gluonts itself, nothing is fetched
     assert sets.prediction_length > 0 and len(sets.train) == len(sets.test) == 10
     assert (sets.test.lengths - sets.train.lengths == sets.prediction_length).all()
+    source = GluontsSet("constant")
+    panel = source.panel()
+    train, validation, test = source.split(panel)
+    assert (test[:, 1] == panel.history).all() and ((test[:, 1] - test[:, 0]) == sets.prediction_length).all()
+    assert (validation[:, 1] == test[:, 0]).all() and (train[:, 1] == validation[:, 0]).all()
     with pytest.raises(UserError, match=r"'m4_hourli' is unknown. Did you mean m4_hourly"):
         repository.read_repository("m4_hourli")
 
