@@ -137,8 +137,12 @@ class RectangleAttention(Mixer):
 
         def make() -> list[tuple[Bucket, Tensor]]:
             rows = []
+            made: dict[tuple[int, ...] | None, Tensor] = {}
             for bucket in plan.buckets:
-                bias = score_bias(bucket.pairs)
+                # Windows of one shape have the same differences; a shifted map has several buckets of full ones.
+                if bucket.shape not in made:
+                    made[bucket.shape] = score_bias(bucket.pairs)
+                bias = made[bucket.shape]
                 if bucket.allowed is not None and not torch.is_grad_enabled():
                     bias = torch.where(bucket.allowed[:, None], bias, -torch.inf)
                     bucket = bucket._replace(allowed=None)

@@ -69,7 +69,7 @@ def test_another_width_and_another_architecture(tmp_path):
         load_release(DRCT(2, **SMALL | {"dim": 24}, heads=(3, 3), growth=4), tmp_path / "drct.pth")
     with pytest.raises(UserError, match=r"checkpoint drct.pth does not fit the model; missing: body.groups.0"):
         load_release(networks(2)["hat"], tmp_path / "drct.pth")
-    with pytest.raises(UserError, match="Linear: no release of it is known; weights can be loaded into .*DRCT, .*HAT"):
+    with pytest.raises(UserError, match=r"Linear: no release of it is known; weights can be loaded into .*DRCT, .*HAT"):
         load_release(nn.Linear(2, 2), tmp_path / "drct.pth")
     with pytest.raises(UserError, match="there is no such file"):
         load_release(networks(2)["hat"], tmp_path / "no.pth")
