@@ -12,10 +12,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import core_ops, superres, timeseries
+from benchmarks import core_ops, restoration, superres, timeseries
 from benchmarks.harness import Ratio, single_thread
 
-SUITES = {"core": core_ops.GROUPS, "timeseries": timeseries.GROUPS, "superres": superres.GROUPS}
+SUITES = {
+    "core": core_ops.GROUPS,
+    "timeseries": timeseries.GROUPS,
+    "superres": superres.GROUPS | restoration.GROUPS,
+}
 
 
 def hardware() -> str:
