@@ -49,7 +49,7 @@ def predict(
             raise UserError(f"{files[n]}: would be written to {target} like an earlier file; enlarge it separately.")
         refuse_existing(target, trainer.overwrite)
     if single:
-        check_format(out, read_image(files[0]))
+        check_format(out, read_image(files[0]), scale)
     pictures = Pictures(files, targets, scale)
     loader = DataLoader(pictures, batch_size=1, collate_fn=lambda samples: samples[0])
     trainer.callbacks.append(Writer(pictures))
