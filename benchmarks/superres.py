@@ -111,7 +111,7 @@ def windows(repeats: int) -> Iterator[Row]:
         whole = release("HAT-S" if dim == 144 else "HAT")
         index, reach = whole.relative_position_index_SA, whole.relative_position_index_OCA
         x = torch.randn(1, 64, 64, dim)
-        peer = RolledWindows(arch.WindowAttention(dim, (16, 16), 6), 16, index, whole.calculate_mask((64, 64)))
+        peer = RolledWindows(arch.WindowAttention(dim, (16, 16), 6), 16, index, whole.calculate_mask((64, 64), x.dtype))
         nn.init.normal_(peer.attention.relative_position_bias_table)
         ours = WindowAttention(dim, 6, (16, 16), shift=(8, 8), official=True)
         table = same("groups.score_bias.table", "attention.relative_position_bias_table")
