@@ -10,7 +10,7 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +54,7 @@ class Table:
         title, caption: what is compared; protocol, command, seed, hardware.
         columns: in order.
         rows: baselines among them.
-        digits: after the point.
+        digits: after the point, of all columns or by column (4 where it is not said).
         higher: columns where higher is better.
     """
 
@@ -62,15 +62,16 @@ class Table:
     columns: list[str]
     rows: list[Row]
     caption: str = ""
-    digits: int = 4
+    digits: int | Mapping[str, int] = 4
     higher: frozenset[str] = frozenset()
 
     def text(self, row: Row, column: str) -> str:
         """A number as it is printed, "" where the row has none."""
         if column not in row.values:
             return ""
-        deviation = f" ± {row.deviations[column]:.{self.digits}f}" if column in row.deviations else ""
-        return f"{row.values[column]:.{self.digits}f}{deviation}"
+        digits = self.digits if isinstance(self.digits, int) else self.digits.get(column, 4)
+        deviation = f" ± {row.deviations[column]:.{digits}f}" if column in row.deviations else ""
+        return f"{row.values[column]:.{digits}f}{deviation}"
 
     def best(self, column: str) -> set[str]:
         """Names of the rows with the best number of a column."""
@@ -89,11 +90,13 @@ class Figure:
         source: inline `<svg>` or a `data:` address.
         text: for readers who do not see it.
         caption: below the picture.
+        wide: takes the whole width of the page.
     """
 
     source: str
     text: str
     caption: str = ""
+    wide: bool = False
 
 
 @dataclass
@@ -159,19 +162,22 @@ def png(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def curves(folder: Path) -> list[Figure]:
-    """Training curves from the run's `metrics.csv`."""
+def curves(folder: Path, monitor: str = "val_loss") -> list[Figure]:
+    """Training curves from the run's `metrics.csv`: the losses, and what chose the best epoch."""
     path = folder / "metrics.csv"
     if not path.is_file():
         return []
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     made = []
-    for quantity in ("loss",):
-        names = [n for n in (rows[0] if rows else {}) if n.endswith(quantity)]
+    columns = list(rows[0]) if rows else []
+    losses = [name for name in columns if name.endswith("loss")]
+    charts = {"loss": losses, monitor: [name for name in columns if name == monitor and name not in losses]}
+    captions = {"loss": "Training and validation loss.", monitor: f"{monitor}, which chooses the best epoch."}
+    for quantity, names in charts.items():
         if not names:
             continue
-        with figure(f"{quantity} over optimiser steps", "Training and validation loss.") as (axis, result):
+        with figure(f"{quantity} over optimiser steps", captions[quantity]) as (axis, result):
             for name in names:
                 points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
                 axis.plot(*zip(*points, strict=True), label=name, marker="o" if len(points) < 30 else None, ms=3)
@@ -193,7 +199,7 @@ def write_report(evaluation: "Evaluation", folder: Path, task: "Task", results: 
     page = environment.get_template("report.html.j2").render(
         evaluation=evaluation,
         results=results,
-        curves=curves(folder),
+        curves=curves(folder, task.monitor),
         config=yaml.safe_dump(task.config, sort_keys=False),
         command=task.command,
     )

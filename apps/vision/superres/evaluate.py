@@ -27,14 +27,16 @@ def evaluate(
     task.prepare(data.scale)
     samples = collect(task, trainer, data, ckpt_path)
     sets = groups(data)
-    columns = [f"{title} {metric}" for title in sets for metric in ("PSNR", "SSIM")]
+    # A set by itself is named in the title alone.
+    prefixes = {title: f"{title} " if len(sets) > 1 else "" for title in sets}
+    columns = [prefix + metric for prefix in prefixes.values() for metric in ("PSNR", "SSIM")]
     ours, baseline = {}, {}
     for title, span in sets.items():
-        ours |= _columns(title, average(sample.score for sample in samples[span]))
-        baseline |= _columns(title, average(sample.baseline for sample in samples[span]))
+        ours |= _columns(prefixes[title], average(sample.score for sample in samples[span]))
+        baseline |= _columns(prefixes[title], average(sample.baseline for sample in samples[span]))
     rows = [Row(task.label, ours, ours=True), Row("bicubic", baseline)]
     if data.degradation is None:
-        rows += published(list(sets), data.scale)
+        rows += published(prefixes, data.scale)
     protocol = f"x{data.scale}, luma of BT.601 not rounded, {data.scale} pixels cut from every edge"
     seed = task.config.get("seed_everything")
     table = Table(
@@ -42,6 +44,7 @@ def evaluate(
         columns,
         rows,
         f"PSNR in dB and SSIM on luma; {protocol}; small images by MATLAB's bicubic, 8 bit; seed {seed}; {hardware()}.",
+        digits={column: 2 for column in columns if column.endswith("PSNR")},
         higher=frozenset(columns),
     )
     gain = sum(sample.gain for sample in samples) / len(samples)
@@ -106,14 +109,14 @@ def groups(data: SuperResolutionData) -> dict[str, slice]:
     return out
 
 
-def published(titles: list[str], scale: int) -> list[Row]:
-    """Rows of the papers for these sets, where they have any."""
+def published(prefixes: dict[str, str], scale: int) -> list[Row]:
+    """Rows of the papers for these sets (title -> what its columns begin with), where they have any."""
     rows: dict[str, dict[str, float]] = {}
-    for title in titles:
+    for title, prefix in prefixes.items():
         for system, values in PUBLISHED.get(title, {}).get(scale, {}).items():
-            rows.setdefault(system, {}).update({f"{title} {metric}": value for metric, value in values.items()})
+            rows.setdefault(system, {}).update({prefix + metric: value for metric, value in values.items()})
     return [Row(system, values, "published, not run here") for system, values in rows.items()]
 
 
-def _columns(title: str, values: Score) -> dict[str, float]:
-    return {f"{title} PSNR": values.psnr, f"{title} SSIM": values.ssim}
+def _columns(prefix: str, values: Score) -> dict[str, float]:
+    return {f"{prefix}PSNR": values.psnr, f"{prefix}SSIM": values.ssim}

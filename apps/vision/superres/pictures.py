@@ -78,7 +78,7 @@ def strip(sample: Sample) -> Figure:
     page.save(buffer, "PNG", optimize=True)
     caption = f"{sample.name}: {sample.score.psnr:.2f} dB, bicubic {sample.baseline.psnr:.2f} dB"
     text = f"{caption}; from left to right low resolution, bicubic, ours, original, absolute error"
-    return Figure(png(buffer.getvalue()), text, caption)
+    return Figure(png(buffer.getvalue()), text, caption, wide=True)
 
 
 def gains(samples: list[Sample]) -> Figure:
