@@ -56,8 +56,8 @@ class DynamicFilter(Mixer):
 
     def _kernels(self, source: Tensor) -> Tensor:
         """(B, rows, W, dim / reduction) -> (B, rows, W, groups, k, k), in memory one plane a tap, as the op reads."""
-        planes = self.weights.weight @ source.flatten(1, 2).mT
-        if self.weights.bias is not None:
-            planes = planes + self.weights.bias[:, None]
+        rows, bias = source.flatten(1, 2).mT, self.weights.bias
+        weight = self.weights.weight.expand(len(rows), -1, -1)
+        planes = weight @ rows if bias is None else torch.baddbmm(bias[:, None], weight, rows)
         taps = planes.unflatten(2, source.shape[1:3]).movedim(1, -1)
         return taps.unflatten(-1, (self.groups, self.kernel, self.kernel))

@@ -126,7 +126,7 @@ def _filter(wide: Tensor, taps: Tensor, out: Tensor, groups: int, kernel: int, s
 def _shifted_sum(x: Tensor, weight: Tensor) -> Tensor:
     """The same in plain steps, which a compiler can follow and differentiate."""
     kernel, groups = weight.shape[4], weight.shape[3]
-    near = _bordered(x.movedim(-1, 1), kernel).movedim(1, -1).unflatten(-1, (groups, -1))
+    near = F.pad(x, (0, 0, *[kernel // 2] * 4)).unflatten(-1, (groups, -1))
     y = torch.zeros_like(x).unflatten(-1, (groups, -1))
     for dy, dx, _ in _taps(kernel):
         y = y + near[:, dy : dy + x.shape[1], dx : dx + x.shape[2]] * weight[..., dy, dx, None]
@@ -144,7 +144,12 @@ def _grouped(planes: Tensor, groups: int) -> Tensor:
 
 
 def _bordered(planes: Tensor, kernel: int) -> Tensor:
-    return F.pad(planes, [kernel // 2] * 4).contiguous()
+    """The planes with zeros around them, whatever their order in memory was: one copy, where padding makes two."""
+    batch, channels, height, width = planes.shape
+    reach = kernel // 2
+    wide = planes.new_zeros(batch, channels, height + 2 * reach, width + 2 * reach)
+    wide[:, :, reach : reach + height, reach : reach + width] = planes
+    return wide
 
 
 def _taps(kernel: int) -> list[tuple[int, int, int]]:

@@ -97,6 +97,8 @@ class _Group(nn.Module):
         self.conv = TokenConv(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        # The first convolution gives planes, and what is added to them would stay so: then every norm makes a copy.
+        x = x.contiguous()
         return x + self.conv(self.layers(x))
 
 

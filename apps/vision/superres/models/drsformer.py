@@ -136,7 +136,8 @@ class DRSformer(nn.Module):
             raise ValueError(f"DRSformer: image of shape {tuple(image.shape)}; give (B, {self.channels}, H, W)")
         height, width = image.shape[2:]
         wide = reflect(image, _MULTIPLE)
-        x = self.enter(wide.permute(0, 2, 3, 1))
+        # Planes come out of the first convolution; what is added to them would stay so, and every norm make a copy.
+        x = self.enter(wide.permute(0, 2, 3, 1)).contiguous()
         if self.enter_experts is not None:
             x = self.enter_experts(x)
         skips = []
