@@ -73,18 +73,24 @@ class _Biased(torch.autograd.Function):
         dbias = torch.zeros_like(bias)
         groups, heads, queries, keys = len(q), q.shape[1], q.shape[2], k.shape[2]
         chunk = _CHUNK_GPU if q.is_cuda else _CHUNK_CPU
-        step = max(1, chunk // max(1, heads * queries * keys))
+        step = min(groups, max(1, chunk // max(1, heads * queries * keys)))
+        # Two tables of scores serve all chunks: fresh ones would be fresh pages of memory each time.
+        first, second = (q.new_empty(step, heads, queries, keys) for _ in range(2))
         for start in range(0, groups, step):
             part = slice(start, start + step)
             own = part if len(addend) > 1 else slice(None)
             qs, ks, vs, gs = (t[part].flatten(0, 1) for t in (q, k, v, grad))
-            scores = torch.bmm(qs * ctx.scale, ks.mT).unflatten(0, (-1, heads)).add_(addend[own])
-            weights = scores.softmax(-1)
+            count = len(qs) // heads
+            scores, weights = first[:count], second[:count]
+            torch.bmm(qs * ctx.scale, ks.mT, out=scores.flatten(0, 1))
+            torch.softmax(scores.add_(addend[own]), -1, out=weights)
             if dead is not None:
                 weights.masked_fill_(dead[part] if len(dead) > 1 else dead, 0)
             weights = weights.flatten(0, 1)
             dv[part] = torch.bmm(weights.mT, gs).unflatten(0, (-1, heads))
-            dscores = torch.bmm(gs, vs.mT).sub_(towards[part].flatten(0, 1)).mul_(weights)
+            dscores = scores.flatten(0, 1)
+            torch.bmm(gs, vs.mT, out=dscores)
+            dscores.sub_(towards[part].flatten(0, 1)).mul_(weights)
             dq[part] = torch.bmm(dscores, ks).mul_(ctx.scale).unflatten(0, (-1, heads))
             dk[part] = torch.bmm(dscores.mT, qs).mul_(ctx.scale).unflatten(0, (-1, heads))
             dscores = dscores.unflatten(0, (-1, heads))
