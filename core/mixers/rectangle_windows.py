@@ -27,7 +27,7 @@ from core.ops.depthwise import depthwise
 from core.ops.groups import attend_bucket
 from core.ops.reorder import reorder
 from core.partitions import BoxPlan, Bucket, Windows
-from core.positions.dynamic_bias import DynamicBias
+from core.positions import DynamicBias
 
 # Heads up to this width are left as they are: filling up would cost more than it saves.
 _NARROW = 16

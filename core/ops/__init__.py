@@ -4,9 +4,11 @@ attend            softmax attention: dense, cross, biased, masked, causal
 biased_attention  with a learned bias, in training without keeping scores
 depthwise         depthwise convolution of tokens
 dropout           from 16 random bits, half the time of torch's on a CPU
+dynamic_filter    depthwise filters that differ from place to place
 gelu_linear       a linear layer of a GELU, which is computed again instead of kept
 groups            softmax attention inside the groups of a partition, ragged segments among them
 linear            linear attention: whole, causal in chunks, from a state
 merge             one softmax over several key sets; merging partial results
 reorder           rows in another order
+topk              several softmaxes over the largest scores of a row
 """

@@ -2,6 +2,7 @@
 
 from core.positions.absolute import LearnedPosition, Sinusoid
 from core.positions.base import ScoreBias
+from core.positions.dynamic_bias import DynamicBias
 from core.positions.lepe import LePE
 from core.positions.mlp_bias import LogMLPBias
 from core.positions.relative import RelativeTable
@@ -9,6 +10,7 @@ from core.positions.rotary import Rotary, RotaryInterleaved
 from core.positions.sinusoid import sinusoid
 
 __all__ = [
+    "DynamicBias",
     "LePE",
     "LearnedPosition",
     "LogMLPBias",

@@ -26,6 +26,8 @@ class DynamicBias(ScoreBias):
         rank: of the grids.
     """
 
+    local = True
+
     def __init__(self, heads: int, hidden: int, rank: int = 2) -> None:
         super().__init__()
         if hidden < 2:
