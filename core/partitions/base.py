@@ -121,7 +121,7 @@ def _product(
         kinds.append(list(alike.values()))
     map_q = coordinates(query_grid, device=device).flatten(0, -2)
     map_k = coordinates(key_grid, frame=query_grid, device=device).flatten(0, -2)
-    queries, keys, buckets = [], [], []
+    queries, keys, buckets, holes = [], [], [], False
     for combination in product(*kinds):
         q = _numbers([[g.queries for g in groups] for groups in combination], query_grid).to(device)
         k = _numbers([[g.keys for g in groups] for groups in combination], key_grid).to(device)
@@ -130,10 +130,12 @@ def _product(
         queries.append(q)
         keys.append(k)
         shape = tuple(len(groups[0].queries) for groups in combination)
-        # Empty slots lie outside the map; only a partition that pairs a grid with itself has them.
-        places = map_k[k] if bool((k >= 0).all()) else (map_q[q] - local_q)[:, :1] + local_k
+        # Empty slots lie outside the map; only a partition that pairs a grid with itself has them.  They are read from
+        # the lists, because a plan may be made while a graph is traced.
+        empty = any(j < 0 for groups in combination for group in groups for j in group.keys)
+        holes = holes or empty
+        places = (map_q[q] - local_q)[:, :1] + local_k if empty else map_k[k]
         buckets.append(Bucket(Pairs(local_q, local_k, map_q[q], places, query_grid), None, shape))
-    holes = any(bool((k < 0).any()) for k in keys)
     return IndexPlan(query_grid, key_grid, queries, keys, buckets, holes=holes)
 
 

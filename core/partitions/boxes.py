@@ -148,10 +148,13 @@ class BoxPlan:
         """The order of one sample, its inverse, and for each token where its bucket starts and how much it holds."""
         self._rows = torch.cat(self.places)
         self._slot = torch.argsort(self._rows)
-        counts = torch.tensor([len(places) for places in self.places], device=self._rows.device)
-        bucket = torch.repeat_interleave(counts)[self._slot]
-        self._count = counts[bucket]
-        self._start = (counts.cumsum(0) - counts)[bucket]
+        counts, starts, start = [], [], 0
+        for places in self.places:
+            counts.append(torch.full_like(places, len(places)))
+            starts.append(torch.full_like(places, start))
+            start += len(places)
+        self._count = torch.cat(counts)[self._slot]
+        self._start = torch.cat(starts)[self._slot]
 
     def _allowed(self, box: Sequence[Cut], device: torch.device | str | None) -> Tensor | None:
         """(G or 1, n, n) where a window of the box holds the seam of a rolled axis."""
