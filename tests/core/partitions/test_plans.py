@@ -286,3 +286,24 @@ def test_wrong_shift_is_named():
         Windows((4, 4), (4, 0))
     with pytest.raises(ValueError, match="one number an axis"):
         Windows((4, 4), (1,))
+
+
+@pytest.mark.parametrize("partition", [Windows((2, 3), (1, 1)), Overlapping((2, 2), (1, 1), (1, 1), beyond=True)])
+def test_plans_are_made_while_a_graph_is_traced(partition):
+    def split(x):
+        return partition.build((5, 6), (5, 6), x.device).split_keys(x)
+
+    x = torch.randn(2, 5, 6, 3)
+    for traced, eager in zip(torch.compile(split, backend="eager", fullgraph=True)(x), split(x), strict=True):
+        assert torch.equal(traced, eager)
+
+
+def test_keys_beyond_the_map_are_empty_slots_with_their_own_coordinates():
+    plan = Overlapping((2, 2), (1, 1), (1, 1), beyond=True).build((4, 4), (4, 4), torch.device("cpu"))
+    (bucket,) = plan.buckets
+    (keys,) = plan.split_keys(torch.ones(1, 4, 4, 1))
+    assert keys.shape == (1, 4, 16, 1) and bucket.allowed is None
+    places = bucket.pairs.map_keys
+    inside = ((places >= 0) & (places < 4)).all(-1)
+    assert torch.equal(keys[0, ..., 0] == 1, inside)
+    assert bucket.pairs.keys[0, 0].tolist() == [-1, -1]
