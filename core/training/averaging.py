@@ -2,8 +2,12 @@
 
 __all__ = ["Averaging"]
 
+from typing import Any
+
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 
@@ -25,3 +29,16 @@ class Averaging(WeightAveraging):
             return torch.lerp(current.to(average), average, decay)
 
         super().__init__(avg_fn=blend, use_buffers=True)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # Callbacks are set up before the module, but tasks build their network there: without it there is nothing to
+        # average.  A task that is set up again does nothing.
+        pl_module.setup(stage)
+        super().setup(trainer, pl_module, stage)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # After training, Lightning's own would put the raw weights in the place of the average that was just loaded.
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -84,6 +84,17 @@ def test_going_on_ends_as_without_interruption(tiny):
     assert all(torch.equal(whole[name], resumed[name]) for name in whole if name.startswith("net."))
 
 
+def test_averaged_weights_are_what_is_tested_and_kept(tiny, capsys):
+    average = ["--trainer.callbacks+=core.training.averaging.Averaging", "--trainer.callbacks.decay=1.0"]
+    assert omnimix("fit", "--config", tiny, *average) == 0
+    stored = torch.load("runs/tiny/0/checkpoints/last.ckpt", weights_only=True)
+    mean, last = (stored[part]["net.leave.weight"] for part in ("state_dict", "current_model_state"))
+    assert 0 < mean.abs().max() < last.abs().max()  # the mean stays where the first of six steps led
+    results = json.loads(Path("runs/tiny/0/results.json").read_text())
+    assert omnimix("evaluate", "--config", tiny, "--ckpt_path", "last") == 0
+    assert json.loads(Path("runs/tiny/0/results.json").read_text())["metrics"] == results["metrics"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
