@@ -1,0 +1,114 @@
+"""Normalisations without weights, written so that the backward pass keeps one tensor.
+
+    scale_normalise   y = x / max(||x|| / sqrt(C), eps), over the last axis (ScaleNorm, Nguyen & Salazar 2019)
+    over_time         y = (x - mean) / sqrt(variance + eps), over the frames of a sequence, or frames and channels
+    instance_prelu    PReLU(w over_time(x) + b), per channel; keeps over_time(x) alone
+
+Shapes: x (B, T, C); a mask (B, T), True = real frame, leaves padding out of mean and variance and makes it 0 in
+`over_time`.  Variances are biased.  Where nothing is real the result is 0.
+"""
+
+__all__ = ["instance_prelu", "over_time", "scale_normalise"]
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from core.layout import zero_padding
+
+
+def scale_normalise(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """(..., C) to a mean square of 1 (of less where the root mean square is below eps)."""
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
+        return x * _ScaleNormalise.factor(x, eps)[..., None]
+    return _ScaleNormalise.apply(x, eps)
+
+
+def over_time(x: Tensor, mask: Tensor | None, eps: float, *, jointly: bool) -> Tensor:
+    """Mean 0 and variance 1 over the real frames of each sequence.
+
+    Args:
+        x: sequences.
+        mask: real frames.
+        eps: added to the variance.
+        jointly: one mean and variance for all channels instead of one a channel.
+    """
+    return _statistics(x, mask, eps, jointly)[0]
+
+
+def instance_prelu(
+    x: Tensor, weight: Tensor, bias: Tensor, slope: Tensor, mask: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """PReLU of an affine instance normalisation; weight, bias and slope (C,). Padding becomes what it may."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        y = over_time(x, mask, eps, jointly=False) * weight + bias
+        return F.prelu(y.mT, slope).mT
+    return _InstancePReLU.apply(x, weight, bias, slope, mask, eps)
+
+
+def _statistics(x: Tensor, mask: Tensor | None, eps: float, jointly: bool) -> tuple[Tensor, Tensor, Tensor | float]:
+    """The normalised frames, 1 / deviation, and how many entries a mean is over."""
+    axes = (1, 2) if jointly else (1,)
+    size = x.shape[2] if jointly else 1
+    count: Tensor | float
+    if mask is None:
+        count = x.shape[1] * size
+    else:
+        x = zero_padding(x, mask)
+        count = (mask.sum(1) * size).clamp(min=1).to(x.dtype)[:, None, None]
+    centred = x - x.sum(axes, keepdim=True) / count
+    centred = zero_padding(centred, mask)
+    rate = torch.rsqrt(centred.square().sum(axes, keepdim=True) / count + eps)
+    return centred * rate, rate, count
+
+
+class _ScaleNormalise(torch.autograd.Function):
+    @staticmethod
+    def factor(x: Tensor, eps: float) -> Tensor:
+        return (torch.linalg.vector_norm(x, dim=-1) * x.shape[-1] ** -0.5).clamp(min=eps).reciprocal()
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        factor = _ScaleNormalise.factor(x, eps)
+        y = x * factor[..., None]
+        ctx.save_for_backward(y, factor)
+        ctx.limit = 1 / eps
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        y, factor = ctx.saved_tensors
+        along = torch.linalg.vecdot(y, gradient) / y.shape[-1]
+        # Below eps the factor is a constant.
+        along = along.masked_fill(factor >= ctx.limit, 0)
+        return torch.addcmul(gradient, y, along[..., None], value=-1).mul_(factor[..., None]), None
+
+
+class _InstancePReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, slope: Tensor, mask: Tensor | None, eps: float
+    ) -> Tensor:
+        normal, rate, count = _statistics(x, mask, eps, jointly=False)
+        ctx.save_for_backward(normal, rate, weight, bias, slope, mask)
+        ctx.count = count
+        return F.prelu(torch.addcmul(bias, normal, weight).mT, slope).mT
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        normal, rate, weight, bias, slope, mask = ctx.saved_tensors
+        y = torch.addcmul(bias, normal, weight)
+        low = y.clamp(max=0)
+        of_slope = (gradient * low).sum((0, 1))
+        # slope where y <= 0, 1 elsewhere
+        of_y = gradient * torch.where(y > 0, 1, slope)
+        of_weight, of_bias = (of_y * normal).sum((0, 1)), of_y.sum((0, 1))
+        of_normal = zero_padding(of_y, mask) * weight
+        mean = of_normal.sum(1, keepdim=True) / ctx.count
+        along = (of_normal * normal).sum(1, keepdim=True) / ctx.count
+        of_x = zero_padding((of_normal - mean - normal * along) * rate, mask)
+        return of_x, of_weight, of_bias, of_slope, None, None
