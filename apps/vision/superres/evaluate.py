@@ -5,11 +5,14 @@ __all__ = ["evaluate"]
 import time
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from apps.vision.superres.data.datamodule import SuperResolutionData
 from apps.vision.superres.data.sources import Several
 from apps.vision.superres.metrics import Score, average, score, to_uint8
+from apps.vision.superres.perceptual import Perceptual
 from apps.vision.superres.pictures import Sample, sections
 from apps.vision.superres.published import PUBLISHED
 from apps.vision.superres.resize import resize
@@ -34,6 +37,15 @@ def evaluate(
     for title, span in sets.items():
         ours |= _columns(prefixes[title], average(sample.score for sample in samples[span]))
         baseline |= _columns(prefixes[title], average(sample.baseline for sample in samples[span]))
+    if task.lpips:
+        distance = Perceptual()
+        for title, span in sets.items():
+            column = f"{prefixes[title]}LPIPS"
+            columns.append(column)
+            ours[column], baseline[column] = (
+                sum(distance(getattr(sample, name), cut(sample)) for sample in samples[span]) / len(samples[span])
+                for name in ("ours", "bicubic")
+            )
     rows = [Row(task.label, ours, ours=True), Row("bicubic", baseline)]
     if data.degradation is None:
         rows += published(prefixes, data.scale)
@@ -45,7 +57,7 @@ def evaluate(
         rows,
         f"PSNR in dB and SSIM on luma; {protocol}; small images by MATLAB's bicubic, 8 bit; seed {seed}; {hardware()}.",
         digits={column: 2 for column in columns if column.endswith("PSNR")},
-        higher=frozenset(columns),
+        higher=frozenset(column for column in columns if not column.endswith("LPIPS")),
     )
     gain = sum(sample.gain for sample in samples) / len(samples)
     return Evaluation(
@@ -93,6 +105,12 @@ def collect(
             )
         )
     return samples
+
+
+def cut(sample: Sample) -> NDArray[np.uint8]:
+    """The original where the enlarged image has pixels."""
+    height, width = sample.ours.shape[:2]
+    return sample.original[:height, :width]
 
 
 def groups(data: SuperResolutionData) -> dict[str, slice]:

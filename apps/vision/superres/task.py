@@ -29,6 +29,7 @@ class SuperResolutionTask(Task):
         weights: file of a release to start from.
         memory_mb: what evaluation and prediction may take for one image; larger images are done in tiles.
         self_ensemble: evaluate and predict with the mean over the eight flips and turns.
+        lpips: evaluate the perceptual distance too.
     """
 
     monitor = "val_psnr"
@@ -43,10 +44,11 @@ class SuperResolutionTask(Task):
         weights: str | None = None,
         memory_mb: int = 4000,
         self_ensemble: bool = False,
+        lpips: bool = False,
     ):
         super().__init__(optimizer, schedule)
         self.network, self.weights = network, weights
-        self.memory_mb, self.self_ensemble = memory_mb, self_ensemble
+        self.memory_mb, self.self_ensemble, self.lpips = memory_mb, self_ensemble, lpips
         self.criterion = criterion or nn.L1Loss()
         self.net: nn.Module | None = None
         self.metrics = nn.ModuleDict({name: MeanMetric() for name in ("train_loss", "val_psnr", "test_psnr")})

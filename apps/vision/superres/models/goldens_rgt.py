@@ -29,7 +29,7 @@ def rgt(facts: Facts) -> RGT:
         ratio=facts.get("c_ratio", 0.5),
         mlp_ratio=facts.get("mlp_ratio", 4.0),
         bias=facts.get("qkv_bias", True),
-        scores_scale=facts.get("qk_scale", None),
+        score_scale=facts.get("qk_scale", None),
         drop_path=facts.get("drop_path_rate", 0.1),
         make_join=three_convs if facts.get("resi_connection", "1conv") == "3conv" else one_conv,
         value_range=facts.get("img_range", 1.0),

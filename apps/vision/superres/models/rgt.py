@@ -37,7 +37,7 @@ class RGT(Shell):
         ratio: width of q and k in the recursive attention, as a share of dim.
         mlp_ratio: width of the feed-forwards, as a multiple of dim.
         bias: whether q, k and v have one.
-        scores_scale: factor of the scores; from the width of a head by default.
+        score_scale: factor of the scores; from the width of a head by default.
         drop_path: the last block's share of samples left out in training, rising evenly from 0.
         make_join: makes the convolution after the blocks of a group and after the body.
         value_range: of the values inside.
@@ -56,7 +56,7 @@ class RGT(Shell):
         ratio: float = 0.5,
         mlp_ratio: float = 2.0,
         bias: bool = True,
-        scores_scale: float | None = None,
+        score_scale: float | None = None,
         drop_path: float = 0.1,
         make_join: Callable[[int], nn.Module] = one_conv,
         value_range: float = 1.0,
@@ -69,10 +69,10 @@ class RGT(Shell):
 
         def mixer(group: int, number: int) -> nn.Module:
             if number % 2:
-                return RecursiveGeneralization(dim, counts[group], ratio=ratio, bias=bias, scale=scores_scale)
+                return RecursiveGeneralization(dim, counts[group], ratio=ratio, bias=bias, scale=score_scale)
             shift = [size // 2 if shifted(group, number) else 0 for size in window]
             return RectangleAttention(
-                dim, counts[group], window, shift=shift, bias=bias, scale=scores_scale, official=official
+                dim, counts[group], window, shift=shift, bias=bias, scale=score_scale, official=official
             )
 
         groups = []
