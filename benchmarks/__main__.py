@@ -1,4 +1,4 @@
-"""`python -m benchmarks [core] [timeseries] [superres]`: every comparison as a markdown table.
+"""`python -m benchmarks [core] [timeseries] [superres] [audio]`: every comparison as a markdown table.
 
 Ends with 1 where a demand is not reached.
 """
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import core_ops, restoration, superres, timeseries
+from benchmarks import audio, core_ops, restoration, superres, timeseries
 from benchmarks.harness import Ratio, single_thread
 
 SUITES = {
     "core": core_ops.GROUPS,
     "timeseries": timeseries.GROUPS,
     "superres": superres.GROUPS | restoration.GROUPS,
+    "audio": audio.GROUPS,
 }
 
 

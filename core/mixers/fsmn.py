@@ -93,7 +93,7 @@ class DilatedMemory(Mixer):
 
 
 class GatedMemory(Mixer):
-    """The recurrent half of a MossFormer2 layer.
+    """A memory between two gates: the recurrent half of a MossFormer2 layer.
 
     Args:
         dim: width of the frames.

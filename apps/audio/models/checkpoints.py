@@ -1,0 +1,106 @@
+"""Weights of the releases into the networks here: `load_release(mossformer2(), "mossformer2-librimix-2spk")`.
+
+    alibabasglab/MossFormer2    a folder with encoder.ckpt, masknet.ckpt and decoder.ckpt, or one model.safetensors
+    ClearerVoice-Studio         one file {"model": ...}, perhaps with a `module.` prefix, or its folder, whose file
+                                last_best_checkpoint (or last_checkpoint) names it
+    modelscope (MossFormer)     a folder with encoder.bin, masknet.bin and decoder.bin
+
+Frequency tables in the files are rebuilt.  What does not fit is said in one sentence.  Whether a network estimates
+masks or frames (`mapping`) does not stand in the weights: those called whamr need `mossformer2(mapping=True)`.
+"""
+
+__all__ = ["load_release", "read_release"]
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from apps.audio.models.mossformer import MossFormer, MossFormer2
+from apps.audio.models.names_mossformer import MODELSCOPE, mossformer2_mapping
+from core.checkpoint import Mapping, load, read
+from core.errors import UserError
+
+# The official names of a network, by its class.
+MAPPINGS: dict[type, Callable[[dict[str, Tensor]], Mapping]] = {
+    MossFormer: lambda official: MODELSCOPE,
+    MossFormer2: mossformer2_mapping,
+}
+# The parts of a release in several files, with what each release calls the middle one.
+_PARTS = (
+    {"encoder.ckpt": "encoder.", "masknet.ckpt": "masknet.", "decoder.ckpt": "decoder."},
+    {"encoder.bin": "encoder.", "masknet.bin": "mask_net.", "decoder.bin": "decoder."},
+)
+_NAMED_BY = ("last_best_checkpoint", "last_checkpoint")
+_WHOLE = ("model.safetensors",)
+
+
+def load_release(network: MossFormer | MossFormer2, path: str | Path) -> None:
+    """Fills a network in place.
+
+    Args:
+        network: of a class in `MAPPINGS`, built with the release's sizes.
+        path: a release's file or folder, read without executing what may be pickled in it.
+
+    Raises:
+        UserError: nothing there that is a release, or one of other sizes, another number of speakers or another class.
+    """
+    path = Path(path)
+    if type(network) not in MAPPINGS:
+        known = ", ".join(sorted(cls.__name__ for cls in MAPPINGS))
+        raise UserError(f"{type(network).__name__}: no release of it is known; weights can be loaded into {known}.")
+    official = read_release(path)
+    _check_kind(network, official, path.name)
+    load(network, official, MAPPINGS[type(network)](official), f"checkpoint {path.name}")
+
+
+def read_release(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a release under their official names, the parts of a folder put together.
+
+    Raises:
+        UserError: no such file or folder, a folder without a release, or an unreadable file.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return read(path)
+    for parts in _PARTS:
+        there = [name for name in parts if (path / name).is_file()]
+        if there and len(there) < len(parts):
+            lacking = next(name for name in parts if name not in there)
+            raise UserError(f"{path}: {lacking} is missing beside {there[0]}; download the release's folder again.")
+        if there:
+            files = {prefix: read(path / name) for name, prefix in parts.items()}
+            return {f"{prefix}{key}": tensor for prefix, part in files.items() for key, tensor in part.items()}
+    for name in _WHOLE:
+        if (path / name).is_file():
+            return read(path / name)
+    for name in _NAMED_BY:
+        if (path / name).is_file():
+            # A name, not a path: what lies elsewhere is not this release's.
+            return read(path / Path((path / name).read_text().strip()).name)
+    raise UserError(
+        f"{path}: holds no release (encoder.ckpt, masknet.ckpt and decoder.ckpt, the same as .bin, model.safetensors "
+        "or last_best_checkpoint); give the folder of one, or its file."
+    )
+
+
+def _check_kind(network: MossFormer | MossFormer2, official: dict[str, Tensor], name: str) -> None:
+    """Class, speakers and width, which are what people mix up."""
+    memories = any(".fsmn." in key for key in official)
+    if memories != isinstance(network, MossFormer2):
+        theirs, ours = ("MossFormer2", "MossFormer") if memories else ("MossFormer", "MossFormer2")
+        raise UserError(f"checkpoint {name} holds weights of {theirs} but the model is a {ours}; use that class.")
+    split = next((tensor for key, tensor in official.items() if key.endswith("conv1d_out.weight")), None)
+    if split is None or split.ndim < 2:
+        return
+    speakers, dim = split.shape[0] // split.shape[1], split.shape[1]
+    if dim != network.masks.dim:
+        raise UserError(
+            f"checkpoint {name} holds weights of width {dim} but the model has width {network.masks.dim}; "
+            f"build it with dim={dim}."
+        )
+    if speakers != network.masks.speakers:
+        raise UserError(
+            f"checkpoint {name} separates {speakers} speakers but the model is built for {network.masks.speakers}; "
+            f"build it with speakers={speakers}."
+        )

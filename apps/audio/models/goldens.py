@@ -1,0 +1,7 @@
+"""The networks' table for `omnimix verify`: system -> official class -> how it is built, filled and called here."""
+
+__all__ = ["GOLDENS"]
+
+from apps.audio.models.goldens_mossformer import MOSSFORMER, MOSSFORMER2
+
+GOLDENS = {"mossformer": MOSSFORMER, "mossformer2": MOSSFORMER2}

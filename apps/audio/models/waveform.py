@@ -1,0 +1,167 @@
+"""What separation networks share: a learned filter bank, a network of masks, and the way back (TasNet, Luo & Mesgarani
+2018; SepFormer, Subakan et al. 2021; MossFormer):
+
+    E = relu(frames W_e),    x = W_in norm(E) + scale [sin(t f), cos(t f)],    x = separator(x)
+    masks_s = relu(W_out (tanh(W_t x_s + b_t) * sigmoid(W_g x_s + b_g))),    x_s = part s of W_s prelu(x) + b_s
+    waveform_s = overlap-add of (masks_s * E) W_d
+
+Shapes: mixture (B, T) -> (B, S, T); frames of `kernel` samples every `stride`; f_i = 10000^(-2 i / C).
+
+Decided: every sample lies in a frame (the releases leave up to stride - 1 last samples in none and fail for less than
+a kernel); frames beyond a clip's own length are left out of everything, so that a clip in a batch gives what it gives
+alone (the releases average over padding: 2 to 27 % of the output).  `official=True` cuts frames as the releases do.
+Masks multiply E, or are taken in its place (`mapping`), as the release does for the weights named whamr.
+"""
+
+__all__ = ["MaskNetwork", "SeparationNetwork", "frame_mask"]
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.layout import zero_padding
+from core.norms import GlobalNorm
+
+
+class MaskNetwork(nn.Module):
+    """Masks (B, T, S, channels) from frames (B, T, channels).
+
+    Args:
+        channels: width of the frames.
+        dim: width inside.
+        separator: what mixes frames, called with x (B, T, dim) and mask (B, T).
+        speakers: S.
+        norm: builds the normalisation over time of the frames, from their width.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        separator: nn.Module,
+        *,
+        speakers: int = 2,
+        norm: Callable[[int], nn.Module] = GlobalNorm,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.speakers = speakers
+        self.norm = norm(channels)
+        self.enter = nn.Linear(channels, dim, bias=False)
+        self.position_scale = nn.Parameter(torch.ones(1))
+        self.separator = separator
+        self.slope = nn.Parameter(torch.full((1,), 0.25))
+        self.split = nn.Linear(dim, speakers * dim)
+        self.gates = nn.Linear(dim, 2 * dim)
+        self.leave = nn.Linear(dim, channels, bias=False)
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """frames (B, T, channels), mask (B, T)."""
+        x = self.enter(self.norm(frames, mask))
+        x = torch.addcmul(x, self.position_scale, positions(x.shape[1], self.dim, x))
+        x = F.prelu(self.separator(x, mask), self.slope)
+        x = self.split(x).unflatten(-1, (self.speakers, self.dim))
+        content, opening = self.gates(x).chunk(2, -1)
+        return torch.relu(self.leave(torch.tanh(content) * torch.sigmoid(opening)))
+
+
+class SeparationNetwork(nn.Module):
+    """Waveform to waveforms.
+
+    Args:
+        masks: the mask network.
+        channels: filters of the encoder.
+        kernel: samples of a frame.
+        stride: samples from one frame to the next; half a kernel by default.
+        mapping: what `masks` gives is decoded itself instead of its product with the encoder's frames.
+        official: last samples that fill no frame are left out, as in the releases.
+    """
+
+    def __init__(
+        self,
+        masks: MaskNetwork,
+        channels: int,
+        *,
+        kernel: int = 16,
+        stride: int | None = None,
+        mapping: bool = False,
+        official: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride or kernel // 2
+        self.mapping = mapping
+        self.official = official
+        # Drawn as torch draws convolutions' of these sizes.
+        self.encoder = nn.Parameter(nn.Conv1d(1, channels, kernel, bias=False).weight.detach()[:, 0])
+        self.masks = masks
+        self.decoder = nn.Parameter(nn.ConvTranspose1d(channels, 1, kernel, bias=False).weight.detach()[:, 0])
+
+    def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Separates clips of one length or of several, padded at the end.
+
+        Args:
+            mixture: (B, T), T at least 1; what lies behind a clip's end is ignored.
+            lengths: (B,) samples of each clip; all T by default.
+
+        Returns:
+            (B, S, T), 0 behind a clip's end.
+
+        Raises:
+            ValueError: for other shapes, or lengths outside of 1 to T.
+        """
+        _check(mixture, lengths)
+        samples = mixture.shape[1]
+        real = None
+        if lengths is not None and bool((lengths != samples).any()):
+            real = torch.arange(samples, device=mixture.device) < lengths[:, None]
+            mixture = mixture.masked_fill(~real, 0)
+        count = self.count_frames(samples)
+        mask = None if real is None or lengths is None else frame_mask(self._count(lengths), count)
+        filled = (count - 1) * self.stride + self.kernel
+        cut = F.pad(mixture, (0, max(filled - samples, 0))).unfold(-1, self.kernel, self.stride)
+        frames = zero_padding(torch.relu(F.linear(cut, self.encoder)), mask)
+        separated = self.masks(frames, mask)
+        separated = separated if self.mapping else separated * frames[:, :, None]
+        pieces = torch.einsum("btsc,ck->bskt", separated, self.decoder)
+        if mask is not None:
+            pieces = pieces * mask[:, None, None]
+        waveforms = F.fold(pieces.flatten(0, 1), (1, filled), (1, self.kernel), stride=(1, self.stride)).view(
+            len(mixture), -1, filled
+        )
+        waveforms = F.pad(waveforms, (0, max(samples - filled, 0)))[..., :samples]
+        return waveforms if real is None else waveforms * real[:, None]
+
+    def count_frames(self, samples: int) -> int:
+        """Frames of a clip of so many samples, 1 at least."""
+        return int(self._count(torch.tensor(samples)))
+
+    def _count(self, samples: Tensor) -> Tensor:
+        over = samples - self.kernel + (0 if self.official else self.stride - 1)
+        return over.clamp(min=0) // self.stride + 1
+
+
+def positions(length: int, dim: int, like: Tensor) -> Tensor:
+    """[sin(t f), cos(t f)] (length, dim), of the type and device of `like`; an odd dim has one sine more."""
+    frequency = 10000.0 ** -(torch.arange(0, dim, 2, device=like.device, dtype=torch.float64) / dim)
+    # Angles of long recordings need more digits than float32 has.
+    angle = torch.arange(length, device=like.device, dtype=torch.float64)[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], -1)[:, :dim].to(like.dtype)
+
+
+def frame_mask(counts: Tensor, length: int) -> Tensor:
+    """(B, length), True at the first `counts` (B,) frames."""
+    return torch.arange(length, device=counts.device) < counts[:, None]
+
+
+def _check(mixture: Tensor, lengths: Tensor | None) -> None:
+    if mixture.ndim != 2 or not mixture.shape[1]:
+        raise ValueError(f"mixture has shape {tuple(mixture.shape)}; give (batch, samples) with one sample at least")
+    if lengths is None:
+        return
+    if lengths.shape != mixture.shape[:1]:
+        raise ValueError(f"lengths has shape {tuple(lengths.shape)}; give one number for each of {len(mixture)} clips")
+    if bool((lengths < 1).any()) or bool((lengths > mixture.shape[1]).any()):
+        raise ValueError(f"lengths {lengths.tolist()} of clips padded to {mixture.shape[1]}; give 1 to that many")
