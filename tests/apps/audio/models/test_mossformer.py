@@ -58,6 +58,19 @@ def test_number_of_parameters(make, count):
         assert sum(p.numel() for p in make().parameters()) == count
 
 
+def test_settings_that_the_output_of_a_whole_network_hardly_shows():
+    with torch.device("meta"):
+        for network in (mossformer_large(), mossformer2()):
+            separator = network.masks.separator
+            assert separator.frame_norm.eps == 1e-6 and separator.norm.eps == network.masks.norm.eps == 1e-8
+            for layer in separator.layers:
+                attention = layer.attention
+                assert attention.group == 256 and attention.scale.shape == (4, 128) and attention.shift
+                assert attention.rate == attention.values.dropout == attention.out.dropout == 0.1
+        assert layer.memory.memory.convs[1].shape == (512, 1, 39) and layer.memory.to_gate.dropout == 0.1
+        assert (network.kernel, network.stride, network.mapping) == (16, 8, False)
+
+
 def fresh(name, **changes):
     """A network whose attention counts: as drawn, its keys are almost nothing."""
     torch.manual_seed(0)
