@@ -84,10 +84,10 @@ class Table:
 
 @dataclass
 class Figure:
-    """A picture with what it shows in words.
+    """A picture, or a sound, with what it shows in words.
 
     Args:
-        source: inline `<svg>` or a `data:` address.
+        source: inline `<svg>` or a `data:` address of an image or of audio.
         text: for readers who do not see it.
         caption: below the picture.
         wide: takes the whole width of the page.
