@@ -16,9 +16,12 @@ what it is alone:
     GlobalNorm    over frames and channels together (the gLN of speech separation, GroupNorm with one group)
     InstanceNorm  over frames, for each channel
     FrameNorm     over channels, for each frame (LayerNorm, with a mask it does not need)
+
+FrameBatchNorm is torch's BatchNorm over the real frames of a batch; there a sequence is what it is alone outside of
+training.
 """
 
-__all__ = ["FoldedLayerNorm", "FrameNorm", "GlobalNorm", "InstanceNorm", "RMSNorm", "ScaleNorm"]
+__all__ = ["FoldedLayerNorm", "FrameBatchNorm", "FrameNorm", "GlobalNorm", "InstanceNorm", "RMSNorm", "ScaleNorm"]
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +111,25 @@ class FrameNorm(nn.LayerNorm):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, T, dim); padding becomes 0."""
         return zero_padding(super().forward(zero_padding(x, mask)), mask)
+
+
+class FrameBatchNorm(nn.BatchNorm1d):
+    """BatchNorm of frames (B, T, dim).
+
+    Args:
+        dim: width of the frames.
+        eps: added to the variance.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        super().__init__(dim, eps)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x (B, T, dim), mask (B, T), True = real; padding becomes 0."""
+        if mask is None:
+            return super().forward(x.flatten(0, 1)).view_as(x)
+        real = super().forward(x[mask])
+        return real.new_zeros(*mask.shape, real.shape[-1]).masked_scatter(mask[..., None], real)
 
 
 class GlobalNorm(nn.Module):

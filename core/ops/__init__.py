@@ -8,6 +8,7 @@ dynamic_filter    depthwise filters that differ from place to place
 gelu_linear       a linear layer of a GELU, which is computed again instead of kept
 groups            softmax attention inside the groups of a partition, ragged segments among them
 joint_attention   local squared-ReLU attention and global linear attention together
+legendre          the memory of a signal as Legendre coefficients
 linear            linear attention: whole, causal in chunks, from a state
 merge             one softmax over several key sets; merging partial results
 normalise         norms that keep one tensor for the backward pass, over time without padding

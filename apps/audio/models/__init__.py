@@ -1,6 +1,7 @@
 """Separation networks: a mixture (B, T) and its lengths in, one waveform a speaker (B, S, T) out; no Lightning.
 
 layers       layers of MossFormer and MossFormer2, and their stack
+lmuformer    the layer of LMUFormer, another layer of a separator
 mossformer   the published networks and their sizes
 waveform     what separators share: encoder, mask network, decoder
 checkpoints  weights of the releases

@@ -3,5 +3,12 @@
 __all__ = ["GOLDENS"]
 
 from apps.audio.models.goldens_mossformer import MOSSFORMER, MOSSFORMER2
+from apps.audio.models.goldens_parts import AST_ADAPTERS, LMU
 
-GOLDENS = {"mossformer": MOSSFORMER, "mossformer2": MOSSFORMER2}
+GOLDENS = {
+    "ast_adapters": AST_ADAPTERS,
+    "lmu": LMU,
+    "lmuformer": LMU,
+    "mossformer": MOSSFORMER,
+    "mossformer2": MOSSFORMER2,
+}

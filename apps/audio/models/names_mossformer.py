@@ -34,7 +34,13 @@ SCHEMES = {
     "modelscope": ("mdl.att_mdl.mossformerM.", "mdl.att_mdl.norm.norm.", "mdl.att_norm."),
 }
 # Tables that are computed here.
-REBUILT = ("rotary_pos_emb.freqs", "{any*}.rotary_pos_emb.freqs", "inv_freq", "{any*}.inv_freq")
+REBUILT = (
+    "rotary_pos_emb.freqs",
+    "{any*}.rotary_pos_emb.freqs",
+    "inv_freq",
+    "{any*}.inv_freq",
+    "{any*}.num_batches_tracked",
+)
 
 
 def _flat(weight: Tensor) -> Tensor:
@@ -110,7 +116,7 @@ def mask_rules(ours: str, theirs: str, scheme: str) -> list[Rule]:
     column = [
         derive(f"{ours}{name}.{p}", f"{theirs}{source}{p}", lambda w: w.flatten())
         for name, source in (("norm", "norm."), ("separator.norm", residual))
-        for p in ("weight", "bias")
+        for p in ("weight", "bias", "running_mean", "running_var")
     ]
     return [
         *column,
