@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from apps.audio.models.layers import MossFormer2Layer, MossFormerLayer, Stack
+from apps.audio.models.layers import LayerStack, MossFormer2Layer, MossFormerLayer
 from apps.audio.models.names_mossformer import attention_rules, layer_rules, recurrent_rules
 from benchmarks.harness import Ratio, compare
 from benchmarks.peers.mossformer import PeerAttention, PeerLayers, PeerMemory
@@ -130,7 +130,7 @@ def memory(repeats: int) -> Iterator[Row]:
         ours, peer = Layers(depth), PeerLayers(DIM, depth)
         load(ours, peer.state_dict(), Mapping(*rules))
     theirs = kept(peer, x)
-    recomputed = Stack(DIM, ours.layers, recompute=True)
+    recomputed = LayerStack(DIM, ours.layers, recompute=True)
     for name, module, demand in (("as it is", ours, 2.0), ("recomputed a layer at a time", recomputed, 4.0)):
         own = kept(module.train(), x)
         per = [f"{size / 4 / frames / depth / 1000:.1f}" for size in (own, theirs)]

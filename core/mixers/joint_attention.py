@@ -65,7 +65,7 @@ class JointAttention(Mixer):
         self.attention_causal = causal
         self.group = group
         self.shift = shift
-        self.rate = dropout
+        self.dropout = dropout
 
         def layer(width: int, out: int) -> ConvFeedForward:
             return ConvFeedForward(width, out, kernel=kernel, norm=norm, causal=self.causal, dropout=dropout)
@@ -91,7 +91,7 @@ class JointAttention(Mixer):
             self.group,
             lengths=None if mask is None else mask.sum(1),
             causal=self.attention_causal,
-            rate=self.rate if self.training else 0.0,
+            rate=self.dropout if self.training else 0.0,
         )
         return zero_padding(expand(gate, [self.out], mask, (attended, values)), mask)
 

@@ -35,7 +35,9 @@ def over_time(x: Tensor, mask: Tensor | None, eps: float, *, jointly: bool) -> T
         eps: added to the variance.
         jointly: one mean and variance for all channels instead of one a channel.
     """
-    return _statistics(x, mask, eps, jointly)[0]
+    # Half precision has too few digits for sums over thousands of frames.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return _statistics(x.to(wide), mask, eps, jointly)[0].to(x.dtype)
 
 
 def instance_prelu(

@@ -6,7 +6,7 @@ MossFormer2 (Zhao et al. 2024)    x + attention(x), then x + memory(x)
 Every layer takes the mask of real frames, and a sequence in a batch gives what it gives alone.
 """
 
-__all__ = ["MossFormer2Layer", "MossFormerLayer", "Stack"]
+__all__ = ["LayerStack", "MossFormer2Layer", "MossFormerLayer"]
 
 from collections.abc import Iterable
 
@@ -86,7 +86,7 @@ class MossFormer2Layer(nn.Module):
         return x + self.memory(x, mask=mask)
 
 
-class Stack(nn.Module):
+class LayerStack(nn.Module):
     """x + norm over time (LayerNorm (layers (x))): the separator of both.
 
     Args:

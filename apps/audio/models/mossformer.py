@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from apps.audio.models.layers import MossFormer2Layer, MossFormerLayer, Stack
+from apps.audio.models.layers import LayerStack, MossFormer2Layer, MossFormerLayer
 from apps.audio.models.waveform import MaskNetwork, SeparationNetwork
 from core.norms import GlobalNorm
 
@@ -73,7 +73,7 @@ class MossFormer(SeparationNetwork):
             )
             for _ in range(depth)
         )
-        stack = Stack(dim, layers, norm(dim), recompute=recompute)
+        stack = LayerStack(dim, layers, norm(dim), recompute=recompute)
         masks = MaskNetwork(channels, dim, stack, speakers=speakers, norm=norm)
         super().__init__(masks, channels, kernel=kernel, stride=stride, official=official)
 
@@ -127,7 +127,7 @@ class MossFormer2(SeparationNetwork):
             )
             for _ in range(depth)
         )
-        stack = Stack(dim, layers, norm(dim), recompute=recompute)
+        stack = LayerStack(dim, layers, norm(dim), recompute=recompute)
         masks = MaskNetwork(channels, dim, stack, speakers=speakers, norm=norm)
         super().__init__(masks, channels, kernel=kernel, stride=stride, mapping=mapping, official=official)
 

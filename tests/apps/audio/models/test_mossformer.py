@@ -66,7 +66,7 @@ def test_settings_that_the_output_of_a_whole_network_hardly_shows():
             for layer in separator.layers:
                 attention = layer.attention
                 assert attention.group == 256 and attention.scale.shape == (4, 128) and attention.shift
-                assert attention.rate == attention.values.dropout == attention.out.dropout == 0.1
+                assert attention.dropout == attention.values.dropout == attention.out.dropout == 0.1
         assert layer.memory.memory.convs[1].shape == (512, 1, 39) and layer.memory.to_gate.dropout == 0.1
         assert (network.kernel, network.stride, network.mapping) == (16, 8, False)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from apps.audio.models.goldens import GOLDENS
-from apps.audio.models.layers import Stack
+from apps.audio.models.layers import LayerStack
 from apps.audio.models.lmuformer import LMUFormerLayer
 from apps.audio.models.waveform import MaskNetwork, SeparationNetwork
 from core.norms import FrameNorm
@@ -30,7 +30,7 @@ def test_every_class_has_a_golden():
 def network():
     torch.manual_seed(0)
     layers = [LMUFormerLayer(8, theta=20.0) for _ in range(2)]
-    masks = MaskNetwork(8, 8, Stack(8, layers, FrameNorm(8)), norm=FrameNorm)
+    masks = MaskNetwork(8, 8, LayerStack(8, layers, FrameNorm(8)), norm=FrameNorm)
     return SeparationNetwork(masks, 8, kernel=8).double()
 
 
