@@ -1,0 +1,1 @@
+"""Speech and mixtures: files, public sets, generated voices, batches."""
