@@ -139,19 +139,19 @@ def _convolve(x: Tensor, weight: Tensor, causal: bool, turned: bool = False) -> 
 
 def _taps(x: Tensor, gradient: Tensor, kernel: int, causal: bool) -> Tensor:
     """sum_t x_(t + k) g_t for every tap k: (C, 1, K)."""
-    length, channels = x.shape[1:]
+    batch, length, channels = x.shape
     before = _before(kernel, causal)
     wide = F.pad(x, (0, 0, before, kernel - 1 - before))
     sums = gradient.new_zeros(kernel, channels, dtype=torch.promote_types(x.dtype, torch.float32))
-    size = max(_PIECE // channels, 1)
-    buffer = gradient.new_empty(min(size, length), channels)
-    for row, g in zip(wide, gradient, strict=True):
-        for start in range(0, length, size):
-            piece = g[start : start + size]
-            for tap in range(kernel):
-                first = start + tap
-                out = torch.mul(row[first : first + len(piece)], piece, out=buffer[: len(piece)])
-                sums[tap] += out.sum(0, dtype=sums.dtype)
+    # Several short sequences at once, or a piece of a long one.
+    rows = max(_PIECE // max(length * channels, 1), 1)
+    size = max(_PIECE // channels, 1) if rows == 1 else max(length, 1)
+    for row, start in product(range(0, batch, rows), range(0, length, size)):
+        piece = gradient[row : row + rows, start : start + size]
+        for tap in range(kernel):
+            first = start + tap
+            products = wide[row : row + rows, first : first + piece.shape[1]] * piece
+            sums[tap] += products.sum((0, 1), dtype=sums.dtype)
     return sums.to(x.dtype).T[:, None]
 
 
