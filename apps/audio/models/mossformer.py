@@ -5,7 +5,7 @@ of joint local and global attention, in MossFormer2 each followed by a gated mem
 8 and 16 kHz; 16 samples a frame, 8 a step at either rate.
 
     MossFormer     dim   depth   parameters (2 speakers)
-    small          256   25      11.7 M    the paper has 10.8 M
+    small          256   23      10.8 M    the paper has 10.8 M
     medium         384   25      25.2 M    the paper has 25.3 M
     large          512   24      42.1 M
     MossFormer2    512   24      55.7 M
@@ -134,7 +134,7 @@ class MossFormer2(SeparationNetwork):
 
 def mossformer_small(speakers: int = 2) -> MossFormer:
     """MossFormer of about the size that the paper calls S."""
-    return MossFormer(256, 25, speakers=speakers)
+    return MossFormer(256, 23, speakers=speakers)
 
 
 def mossformer_medium(speakers: int = 2) -> MossFormer:
