@@ -16,6 +16,7 @@ Masks multiply E, or are taken in its place (`mapping`), as the release does for
 __all__ = ["MaskNetwork", "SeparationNetwork", "frame_mask"]
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -116,31 +117,44 @@ class SeparationNetwork(nn.Module):
         samples = mixture.shape[1]
         real = None
         if lengths is not None and bool((lengths != samples).any()):
+            lengths = lengths.to(mixture.device)
             real = torch.arange(samples, device=mixture.device) < lengths[:, None]
             mixture = mixture.masked_fill(~real, 0)
         count = self.count_frames(samples)
-        mask = None if real is None or lengths is None else frame_mask(self._count(lengths), count)
+        mask = (
+            None
+            if real is None or lengths is None
+            else frame_mask((lengths - self._short).clamp(min=0) // self.stride + 1, count)
+        )
         filled = (count - 1) * self.stride + self.kernel
         cut = F.pad(mixture, (0, max(filled - samples, 0))).unfold(-1, self.kernel, self.stride)
-        frames = zero_padding(torch.relu(F.linear(cut, self.encoder)), mask)
-        separated = self.masks(frames, mask)
-        separated = separated if self.mapping else separated * frames[:, :, None]
-        pieces = torch.einsum("btsc,ck->bskt", separated, self.decoder)
-        if mask is not None:
-            pieces = pieces * mask[:, None, None]
-        waveforms = F.fold(pieces.flatten(0, 1), (1, filled), (1, self.kernel), stride=(1, self.stride)).view(
-            len(mixture), -1, filled
-        )
+        # Sound keeps all its digits; half precision is for the network in between.
+        whole = partial(torch.autocast, mixture.device.type, enabled=False)
+        with whole():
+            frames = zero_padding(torch.relu(F.linear(cut, self.encoder)), mask)
+        separated = self.masks(frames, mask).to(frames.dtype)
+        with whole():
+            waveforms = self._decode(separated if self.mapping else separated * frames[:, :, None], mask)
         waveforms = F.pad(waveforms, (0, max(samples - filled, 0)))[..., :samples]
         return waveforms if real is None else waveforms * real[:, None]
 
+    def _decode(self, frames: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, S, channels) to waveforms that end with the last frame."""
+        pieces = torch.einsum("btsc,ck->bskt", frames, self.decoder)
+        if mask is not None:
+            pieces = pieces.masked_fill(~mask[:, None, None], 0)
+        filled = (frames.shape[1] - 1) * self.stride + self.kernel
+        whole = F.fold(pieces.flatten(0, 1), (1, filled), (1, self.kernel), stride=(1, self.stride))
+        return whole.view(len(frames), -1, filled)
+
     def count_frames(self, samples: int) -> int:
         """Frames of a clip of so many samples, 1 at least."""
-        return int(self._count(torch.tensor(samples)))
+        return max(samples - self._short, 0) // self.stride + 1
 
-    def _count(self, samples: Tensor) -> Tensor:
-        over = samples - self.kernel + (0 if self.official else self.stride - 1)
-        return over.clamp(min=0) // self.stride + 1
+    @property
+    def _short(self) -> int:
+        """Samples that one frame holds, counted so that a started frame is a frame, or in the releases' way not."""
+        return self.kernel - (0 if self.official else self.stride - 1)
 
 
 def positions(length: int, dim: int, like: Tensor) -> Tensor:

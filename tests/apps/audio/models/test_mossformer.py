@@ -151,6 +151,18 @@ def test_louder_in_is_louder_out(name):
         assert not network(torch.zeros(1, 500, dtype=torch.float64)).any()
 
 
+@pytest.mark.parametrize("name", ["mossformer", "mossformer2"])
+def test_half_precision_inside_keeps_sound_whole(name):
+    network, lengths = fresh(name).float(), torch.tensor([900, 500])
+    clips = torch.randn(2, 900)
+    expected = network(clips, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = network(clips, lengths)
+    assert y.dtype == torch.float32 and (y - expected).norm() < 0.05 * expected.norm()
+    y.square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
 def test_a_causal_network_does_not_look_ahead():
     network = fresh("mossformer, causal", norm=FrameNorm)
     clip = torch.randn(1, 800, dtype=torch.float64)
