@@ -11,8 +11,8 @@ over files.
 
 torchmetrics' SI-SDR leaves the means in unless told otherwise (0.12 dB on speech), and gives about -108 dB for a silent
 reference. Here a reference whose energy is 60 dB below the mixture's counts as silent: it has no value, its file is
-told apart by `Row.silent` and is in no average. A silent ESTIMATE scores 0 dB, so that silence is no way out; equal signals
-score what float64 can tell, about 157 dB, not infinity.
+told apart by `Row.silent` and is in no average. A silent ESTIMATE scores 0 dB, so that silence is no way out; equal
+signals score what float64 can tell, about 157 dB, not infinity.
 
 Estimates and references are (S, T); a permutation (..., S) says, as in torchmetrics, which estimate belongs to
 reference j.
@@ -108,7 +108,7 @@ def si_snr(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def sdr(estimate: Tensor, target: Tensor) -> Tensor:
-    """(..., T) and (..., T), broadcast, to dB (...): SDR of 512 taps. NaN where the target is 0, 0 where the estimate is."""
+    """(..., T) and (..., T), broadcast, to dB (...): SDR of 512 taps. NaN for a target of zeros, 0 for an estimate."""
     estimate, target = torch.broadcast_tensors(_wide(estimate), _wide(target))
     shape, samples = estimate.shape[:-1], estimate.shape[-1]
     estimate, target = estimate.reshape(-1, samples), target.reshape(-1, samples)
@@ -157,7 +157,8 @@ def pit_loss(estimates: Tensor, targets: Tensor, lengths: Tensor | None = None) 
     """Negative SI-SDR in dB of the best permutation, of each clip by itself.
 
     The permutation is chosen from inner products; the loss is computed from the residual of the chosen pairs, exact
-    also where they agree to 60 dB. Silent references have no part in their clip's mean; a clip of nothing else has loss 0.
+    also where they agree to 60 dB. Silent references have no part in their clip's mean; a clip of nothing else has
+    loss 0.
 
     Args:
         estimates, targets: (B, S, T).
@@ -176,7 +177,8 @@ def pit_loss(estimates: Tensor, targets: Tensor, lengths: Tensor | None = None) 
     estimates, targets = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (estimates, targets))
     estimates, targets = _centred(estimates, lengths), _centred(targets, lengths)
     energy = (targets * targets).sum(-1)
-    with torch.no_grad():
+    # In half precision close permutations would be mistaken.
+    with torch.no_grad(), torch.autocast(estimates.device.type, enabled=False):
         # Energies of uncorrelated speakers add up to about the mixture's.
         real = energy > 10 ** (SILENT_DB / 10) * energy.sum(-1, keepdim=True)
         inner = estimates @ targets.mT

@@ -33,7 +33,7 @@ Samples = NDArray[np.float32]
 Level = Callable[[Samples, int], float]
 
 SILENT = 0.03
-TRIES = 20
+TRIES = 200
 
 
 class Noise:

@@ -1,8 +1,10 @@
 """Audio files to arrays and back: whatever people have in, one sentence if it cannot be.
 
 Read: WAV, FLAC, OGG (Vorbis, Opus), MP3 and what else libsndfile knows, at any rate. Refused: what is no audio, holds
-no samples, holds NaN or infinite samples, or is cut off. libsndfile itself reads a WAV that was cut off, and an Ogg stream
-without its end, as if they were whole; the size in the RIFF header and the end mark of the last Ogg page say otherwise.
+no samples, holds NaN or infinite samples, or is cut off. libsndfile itself reads a WAV that was cut off, and an Ogg
+stream without its end, as if they were whole; the size in the RIFF header and the mark of the last Ogg page say
+otherwise. Not noticed: an MP3 of variable bit rate without the header that says so (Xing, VBRI), of which libsndfile
+guesses the length.
 
 Written: by the name's ending, whole or not at all, and never clipped: what would pass the largest value of an integer
 format is scaled down, all waves of a recording by ONE factor, which is returned. Floating WAV holds any value, so it
@@ -280,7 +282,10 @@ def _check_whole(path: Path, kind: str) -> None:
             file.seek(max(0, size - 2**17))  # a page has at most 64 KiB
             tail = file.read()
             page = tail.rfind(b"OggS")
-            whole = page >= 0 and len(tail) > page + 5 and bool(tail[page + 5] & 4)
+            # Of a page: a flag for the last one, the number of its segments, their lengths, their bytes.
+            head = tail[page : page + 27]
+            lengths = tail[page + 27 : page + 27 + head[26]] if page >= 0 and len(head) == 27 else b""
+            whole = bool(lengths) and bool(head[5] & 4) and page + 27 + len(lengths) + sum(lengths) <= len(tail)
             missing = "its last page is missing"
         else:
             declared = 8 + int.from_bytes(file.read(8)[4:], "little")

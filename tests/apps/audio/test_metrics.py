@@ -141,6 +141,10 @@ def test_loss_of_silent_references_and_estimates():
 def test_half_precision_is_computed_in_float32():
     t = signals(1, 2, 4000).float()
     loss, _ = pit_loss(t.bfloat16(), t)
+    close = torch.cat([t[:, :1], t[:, :1] + 0.01 * t[:, 1:]], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        value, permutation = pit_loss(close.flip(1), close)
+    assert permutation.tolist() == [[1, 0]] and value.dtype == torch.float32 and float(value) < -60
     assert loss.dtype == torch.float32 and -60 < float(loss) < -40
 
 
