@@ -1,0 +1,15 @@
+"""`omnimix audio`."""
+
+__all__ = ["main"]
+
+import apps.audio.models  # noqa: F401 (so that --model.network MossFormer2 is found)
+from apps.audio.data.datamodule import SeparationData
+from apps.audio.evaluate import evaluate
+from apps.audio.predict import predict
+from apps.audio.task import SeparationTask
+from core.training.cli import Application, run
+
+
+def main(arguments: list[str]) -> int:
+    """One command; see `omnimix audio`."""
+    return run(Application("audio", SeparationTask, SeparationData, evaluate, predict), arguments)
