@@ -30,7 +30,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from apps.audio.data.streams import Recording, WaveWriters, resampled
-from apps.audio.tracking import Tracker
+from apps.audio.tracking import SURE, Tracker
 from core.errors import UserError
 
 Network = Callable[[Tensor], Tensor]
@@ -242,15 +242,17 @@ class _Join:
         estimates = self.run(mixture)
         if len(estimates) == 1:
             return estimates
-        order = self.tracker.match(estimates[:, :shared], self.done[:, -shared:])
+        match = self.tracker.match(estimates[:, :shared], self.done[:, -shared:])
+        if match.sure >= SURE:
+            return estimates[match.order]
         back = min(self.window, self.done.shape[1] - shared)
-        if order is None and back and self.tracker.speaks(estimates):
-            longer = self.run(torch.cat([self.past[len(self.past) - shared - back : len(self.past) - shared], mixture]))
-            order = self.tracker.match(longer[:, : back + shared], self.done[:, -(back + shared) :])
-            if order is not None:
-                estimates = longer[:, back:]
-        if order is None:
-            order = self.tracker.recognise(estimates)
+        if back and self.tracker.speaks(estimates):
+            first = len(self.past) - shared - back
+            longer = self.run(torch.cat([self.past[first : first + back], mixture]))
+            again = self.tracker.match(longer[:, : back + shared], self.done[:, -(back + shared) :])
+            if again.sure > match.sure:
+                estimates, match = longer[:, back:], again
+        order = match.order if match.sure >= SURE else self.tracker.recognise(estimates, match)
         return estimates[order]
 
 

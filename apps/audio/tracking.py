@@ -1,26 +1,45 @@
 """Which of a chunk's outputs is which speaker of the recording so far.
 
-By the samples two chunks share, with the references of the 28 mixtures of Libri2Mix one after the other, exchanged at
-random in each chunk, at random levels and 20 dB of leak: windows of 8, 4, 2, 1 and 0.5 s that share a half or a quarter, 3
-seeds, no exchange in 3000 chunks was left. By the sound of the voices alone (references, no waveform in common): 80 of
-84 halves, first or last two seconds told apart from the rest, and 45 of 45 pairs of other utterances of 10 speakers.
+Measured with the references of the 28 mixtures of Libri2Mix one after the other, exchanged at random in each chunk and
+at random levels, 3 seeds: of 6000 chunks of 8 to 0.5 s that share a half or a quarter, leaking by 20 dB, no exchange was
+left, nor of 1300 chunks of 8 to 2 s leaking by 8, 4.4 or 2.5 dB. Outputs less than 1 dB apart cannot be followed.
+By the sound of voices alone, without common samples: 80 of 84 halves or last or first two seconds of these references
+were told apart after the rest was heard, and 45 of 45 pairs of other utterances of 10 speakers.
 """
 
-__all__ = ["Tracker"]
+__all__ = ["SURE", "Match", "Tracker"]
 
 import itertools
+import math
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-SURE = 0.1
-"""Part of the energies of two speakers that an exchange must lose."""
+SURE = 0.05
+"""Part of the energies of two speakers that an exchange must lose for no more to be looked at."""
+
+VOICES = 0.02
+"""Weight of a difference in sound (mean square of log10 spectra) beside the correlation of samples."""
 
 QUIET = 1e-4
 """Part of the recording's mean power (-40 dB) below which speakers tell nothing."""
 
 FRAME = 512
+
+
+class Match(NamedTuple):
+    """Two chunks compared by the samples they share.
+
+    order: for each speaker so far, which of the new outputs it is.
+    sure: part of their energies that the most doubtful two would lose by an exchange; 0 if they are silent.
+    scores: (S, S), of speakers so far (rows) and new outputs (columns), correlations in -1 to 1.
+    """
+
+    order: list[int]
+    sure: float
+    scores: Tensor
 
 
 class Tracker:
@@ -46,35 +65,36 @@ class Tracker:
         """Whether anybody in (S, n) is louder than a pause."""
         return bool(estimates.square().mean(1).max() > self._least())
 
-    def match(self, new: Tensor, old: Tensor) -> list[int] | None:
-        """Which of `new` (S, n) each of `old` (S, n) is, the same samples by two chunks; None if they do not tell."""
+    def match(self, new: Tensor, old: Tensor) -> Match:
+        """Which of `new` (S, n) each of `old` (S, n) is, the same samples as two chunks gave them."""
         new, old = new.double(), old.double()
         inner = (old @ new.T).cpu()
-        order = _assignment(inner)
         energies = [x.square().sum(1).cpu() for x in (old, new)]
         least = self._least() * old.shape[1]
+        order, sure = _assignment(inner), math.inf
         for i, j in itertools.combinations(range(len(order)), 2):
             a, b = order[i], order[j]
             lost = float(inner[i, a] + inner[j, b] - inner[i, b] - inner[j, a])
-            norms = (energies[0][i] * energies[1][a]).sqrt() + (energies[0][j] * energies[1][b]).sqrt()
-            if lost <= max(SURE * float(norms), least):
-                return None
-        return order
+            norms = float((energies[0][i] * energies[1][a]).sqrt() + (energies[0][j] * energies[1][b]).sqrt())
+            sure = min(sure, lost / norms if lost > least else 0.0)
+        whole = float((energies[0].sum() * energies[1].sum()).sqrt())
+        return Match(order, sure, inner / whole if whole > least else torch.zeros_like(inner))
 
-    def recognise(self, estimates: Tensor) -> list[int]:
-        """The order of (S, n) in which the voices sound most like those heard so far."""
+    def recognise(self, estimates: Tensor, match: Match) -> list[int]:
+        """The order of (S, n) in which the voices sound most like those heard so far, as far as samples do not tell."""
         spectra, frames = _spectra(estimates, self._least())
         if self._spectra is None or self._frames is None:
-            return list(range(len(estimates)))
+            return match.order
         known = self._spectra / self._frames.clamp(min=1)[:, None]
         heard = spectra / frames.clamp(min=1)[:, None]
         distance = (known[:, None] - heard[None]).square().mean(-1)
         # Somebody who has not spoken yet, or is silent now, is neither like nor unlike anybody.
         told = (self._frames > 0)[:, None] & (frames > 0)[None]
-        likeness = torch.where(told, -distance, torch.zeros_like(distance))
         if bool(told.any()):
-            likeness = torch.where(told, likeness, likeness[told].mean())
-        return _assignment(likeness.cpu())
+            distance = torch.where(told, distance, distance[told].mean())
+        else:
+            distance = torch.zeros_like(distance)
+        return _assignment(match.scores - VOICES * distance.cpu().double())
 
     def _least(self) -> float:
         """Mean square below which a speaker is silent."""
