@@ -143,8 +143,8 @@ class SeparationData(pl.LightningDataModule):
         """Whole mixtures of validation or test, in order; sorted by length where several make a batch."""
         part = self.part(name)
         if self.evaluation_batch > 1:
-            lengths = [item.frames or 0 for item in part.items]
-            order = sorted(range(len(part)), key=lambda n: lengths[n])
+            lengths = [item.seconds() for item in part.items]
+            order = sorted(range(len(part)), key=lengths.__getitem__)
             return ResumableLoader(part, batch_size=self.evaluation_batch, sampler=order, collate_fn=collate_whole)
         return ResumableLoader(part, batch_size=1, collate_fn=collate_whole)
 

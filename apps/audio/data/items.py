@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 
-from .waves import mono, read_channels, resample
+from .waves import mono, read_channels, read_info, resample
 
 Samples = NDArray[np.float32]
 
@@ -27,10 +27,13 @@ class Mixture(NamedTuple):
 
 
 class MixtureItem:
-    """Base class: one fixed mixture of a source; `frames` counts samples at its own rate, or None before it is read."""
+    """Base class: one fixed mixture of a source."""
 
     name: str
-    frames: int | None = None
+
+    def seconds(self) -> float:
+        """How long it is, from the header alone."""
+        raise TypeError(f"{type(self).__name__} must define seconds")
 
     def load(self, sample_rate: int) -> Mixture:
         """At this rate."""
@@ -44,7 +47,9 @@ class FileMixture(MixtureItem):
     name: str
     mixture: Path
     sources: tuple[Path, ...]
-    frames: int | None = None
+
+    def seconds(self) -> float:
+        return _seconds(self.mixture)
 
     def load(self, sample_rate: int) -> Mixture:
         waves = [_at(path, sample_rate) for path in (self.mixture, *self.sources)]
@@ -59,14 +64,17 @@ class FileMixture(MixtureItem):
 
 @dataclass(frozen=True)
 class StereoMixture(MixtureItem):
-    """One file that holds a reference in each channel; the mixture is their sum."""
+    """One file that holds a reference in each channel; the mixture is their sum. It has `frames` samples."""
 
     name: str
     path: Path
-    frames: int | None = None
+    frames: int
+
+    def seconds(self) -> float:
+        return _seconds(self.path)
 
     def load(self, sample_rate: int) -> Mixture:
-        targets, rate = read_channels(self.path)
+        targets, rate = read_channels(self.path, 0, self.frames)
         if len(targets) < 2:
             raise UserError(f"{self.path}: has one channel; it needs one of each speaker.")
         targets = resample(targets, rate, sample_rate)
@@ -109,6 +117,11 @@ class FileClip(Clip):
     def load(self, sample_rate: int) -> Samples:
         samples, rate = read_channels(self.path, self.start, self.frames)
         return resample(mono(samples), rate, sample_rate)
+
+
+def _seconds(path: Path) -> float:
+    info = read_info(path)
+    return info.frames / info.sample_rate
 
 
 def _at(path: Path, sample_rate: int) -> Samples:

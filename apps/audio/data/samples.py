@@ -137,6 +137,9 @@ class MixedItem(MixtureItem):
     def __init__(self, source: Mixed, index: int):
         self.source, self.index, self.name = source, index, f"mixed-{index:03d}"
 
+    def seconds(self) -> float:
+        return self.source.seconds
+
     def load(self, sample_rate: int) -> Mixture:
         source = self.source
         frames = round(source.seconds * sample_rate)

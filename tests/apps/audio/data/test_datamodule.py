@@ -18,10 +18,10 @@ from core.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve mixtures of growing lengths."""
+    """Twelve mixtures of different lengths, not in order."""
     rng = np.random.default_rng(0)
     for n in range(12):
-        waves = (0.1 * rng.standard_normal((2, 300 + 100 * n))).astype(np.float32)
+        waves = (0.1 * rng.standard_normal((2, 300 + 100 * (5 * n % 12)))).astype(np.float32)
         for name, wave in zip(("mix", "s1", "s2"), [waves.sum(0), *waves], strict=True):
             write_wave(tmp_path / name / f"{n:02d}.wav", wave, 8000, "FLOAT")
     return tmp_path
@@ -96,6 +96,7 @@ def test_whole_mixtures_one_by_one(folder):
     assert [b["name"] for b in given] == [[f"{n:02d}"] for n in range(12)] and given[3]["index"] == [3]
     assert given[3]["mixture"].shape == (1, 600) and given[3]["targets"].shape == (1, 2, 600)
     assert given[3]["lengths"].tolist() == [600]
+    assert all(item.seconds() == 0.1 for item in data().items("validation"))
     first, again = (list(data().val_dataloader())[7] for _ in range(2))
     assert torch.equal(first["targets"], again["targets"]) and first["name"] == ["mixed-007"]
 
@@ -104,6 +105,8 @@ def test_whole_mixtures_in_padded_batches(folder):
     module = data(test=Folders(str(folder)), evaluation_batch=5)
     given = list(module.test_dataloader())
     assert [len(b["name"]) for b in given] == [5, 5, 2]
+    lengths = torch.cat([b["lengths"] for b in given])
+    assert lengths.tolist() == list(range(300, 1500, 100)) and given[0]["index"] == [0, 5, 10, 3, 8]
     for batch in given:
         for n, length in enumerate(batch["lengths"].tolist()):
             alone = module.part("test")[batch["index"][n]][2]

@@ -113,6 +113,10 @@ def test_references_in_the_channels_of_one_file(tmp_path):
     (item,) = Samples(str(tmp_path)).items()
     mixture, targets = item.load(8000)
     assert item.frames == 600 and np.array_equal(targets, stereo) and np.array_equal(mixture, stereo[0] + stereo[1])
+    assert item.seconds() == 0.075
+    write_wave(tmp_path / "test" / "07.flac", stereo[:, :500], 8000)
+    with pytest.raises(UserError, match="samples 0 to 600 were asked for, it has 500"):
+        item.load(8000)
     write_wave(tmp_path / "test" / "07.flac", stereo[0], 8000)
     with pytest.raises(UserError, match="has one channel; it needs one of each speaker"):
         item.load(8000)
