@@ -7,7 +7,7 @@ Voices          the built-in generator: nothing to download
 
 __all__ = ["Listed", "SampleSpeech", "Speakers", "Speech", "Store", "Voices"]
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -158,7 +158,8 @@ class Spoken(Clip):
 
 
 class Store:
-    """Utterances at one rate, decoded once as long as they fit into memory; files are decoded whole, once, then cut.
+    """Utterances at one rate, decoded once as long as they fit into memory; files of several are decoded
+    whole, once, then cut, unless one by itself does not fit.
 
     Args:
         clips: of a source.
@@ -170,7 +171,7 @@ class Store:
         self.clips, self.sample_rate = clips, sample_rate
         self.room = int(memory_mb * 2**20)
         self._kept: OrderedDict[object, NDArray[np.float32]] = OrderedDict()
-        self._shared = _shared_files(clips)
+        self._shared = _shared_files(clips, self.room)
 
         names = sorted({clip.speaker for clip in clips})
         place = {name: n for n, name in enumerate(names)}
@@ -206,11 +207,12 @@ class Store:
         return made
 
 
-def _shared_files(clips: list[Clip]) -> set[Path]:
-    """Files that hold several utterances: seeking in Vorbis costs more than decoding all of it once."""
-    seen: set[Path] = set()
-    shared: set[Path] = set()
+def _shared_files(clips: list[Clip], room: int) -> set[Path]:
+    """Files that hold several utterances and fit: seeking in Vorbis costs more than decoding all of it once."""
+    counts: Counter[Path] = Counter()
+    ends: dict[Path, int] = {}
     for clip in clips:
         if isinstance(clip, FileClip):
-            (shared if clip.path in seen else seen).add(clip.path)
-    return shared
+            counts[clip.path] += 1
+            ends[clip.path] = max(ends.get(clip.path, 0), clip.start + clip.frames)
+    return {path for path, count in counts.items() if count > 1 and 4 * ends[path] <= room}

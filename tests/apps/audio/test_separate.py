@@ -335,6 +335,13 @@ def test_a_file_that_would_clip_is_scaled_by_one_factor(tmp_path):
     np.testing.assert_allclose(made[0], 3 * made[1], atol=1e-3)
 
 
+def test_a_silent_file_stays_silent(tmp_path):
+    write_wave(tmp_path / "mix.wav", np.zeros(9000, np.float32), 8000)
+    targets = [tmp_path / f"{n}.flac" for n in range(2)]
+    assert separate_file(parts, tmp_path / "mix.wav", targets, 8000, seconds=0.2) == (9000, 1.0)
+    assert all(read_channels(path)[0].shape == (1, 9000) and not read_channels(path)[0].any() for path in targets)
+
+
 def test_files_that_cannot_be_separated_leave_nothing(tmp_path):
     targets = [tmp_path / "out" / f"{n}.wav" for n in range(2)]
     wave = voices(1, 9000)[0].numpy()

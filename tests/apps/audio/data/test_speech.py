@@ -77,6 +77,10 @@ def test_a_store_gives_the_same_whatever_it_keeps(tmp_path, monkeypatch):
         np.testing.assert_array_equal(tight[n], expected)
         np.testing.assert_array_equal(other[n], clips[n].load(16000))
     assert decoded.count(tmp_path / "0.wav") > 2 and len(tight._kept) == 1 and len(roomy._kept) == 2
+    decoded.clear()
+    small = Store(clips, 8000, 0.003)
+    np.testing.assert_array_equal(small[4], whole[0, 400:904])
+    assert not decoded
     names, shares, members = roomy.speakers()
     assert names == ["0", "1", "2"] and shares.tolist() == [1 / 3] * 3 and members[1].tolist() == [1, 4]
 
