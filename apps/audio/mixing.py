@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, firwin, resample_poly
 
-from apps.audio.data.draws import generator
 from apps.audio.data.items import Mixture
 from apps.audio.data.speech import Store
 from apps.audio.data.waves import list_waves, mono, read_channels, read_info, resample
 from apps.audio.loudness import loudness
 from core.errors import UserError
+from core.training.draws import generator
 
 Samples = NDArray[np.float32]
 Level = Callable[[Samples, int], float]

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from apps.audio.mixing import Mixing
 from core.errors import UserError
+from core.training.draws import Draws
 from core.training.loader import ResumableLoader
 
-from .draws import Draws
 from .items import Clip, Mixture, MixtureItem
 from .samples import Crops, Dynamic, Mixed, Whole, collate, collate_whole
 from .sources import Mixtures, Source

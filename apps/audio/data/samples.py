@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from apps.audio.mixing import SILENT, TRIES, Mixing
 from core.errors import UserError
+from core.training.draws import generator
 
-from .draws import generator
 from .items import Mixture, MixtureItem
 from .sources import Mixtures
 from .speech import Speech, Store

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from .draws import generator
+from core.training.draws import generator
 
 VOWELS = np.array(
     [

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from apps.audio.data.draws import generator
 from apps.audio.data.items import Clip
 from apps.audio.data.speech import Store, Voices
 from apps.audio.data.waves import write_wave
 from apps.audio.loudness import loudness, power
 from apps.audio.mixing import ColouredNoise, Mixing, NoiseFiles, Room
 from core.errors import UserError
+from core.training.draws import generator
 
 
 class Wave(Clip):

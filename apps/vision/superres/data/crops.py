@@ -9,21 +9,21 @@ The batch is written in place, one strided copy an image: 16 patches of 24 -> 96
 where stacking augmented float tensors sample by sample takes 2 to 3 ms.
 """
 
-__all__ = ["Crops", "Draws", "Files", "Memory", "Store", "as_is"]
+__all__ = ["Crops", "Files", "Memory", "Store", "as_is"]
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from core.errors import UserError
+from core.training.draws import generator
 
 from .degradation import Degradation
-from .draws import generator
 from .pairs import Item, Pair, make_pair, shrink
 
 Batch = dict[str, Tensor]
@@ -90,27 +90,6 @@ class Files(Store):
         lr = shrink(wide, s, gray)[up : up + height, before : before + width]
         original = wide[s * up : s * (up + height), s * before : s * (before + width)]
         return lr.transpose(2, 0, 1), original.transpose(2, 0, 1)
-
-
-class Draws(Sampler[int]):
-    """The numbers of an epoch's samples, `epoch * count` and up: a later epoch draws other patches.
-
-    Args:
-        count: samples an epoch.
-    """
-
-    def __init__(self, count: int):
-        self.count, self.epoch = count, 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.count, (self.epoch + 1) * self.count))
 
 
 class Crops(Dataset[Batch]):

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import UserError
+from core.training.draws import Draws, generator
 from core.training.loader import ResumableLoader
 
-from .crops import Crops, Draws, Files, Memory, Store, as_is
+from .crops import Crops, Files, Memory, Store, as_is
 from .degradation import Degradation
-from .draws import generator
 from .pairs import Item, Pair, make_pair
 from .sources import Images, Source
 

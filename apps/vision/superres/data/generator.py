@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .draws import generator
+from core.training.draws import generator
 
 Plane = NDArray[np.float32]
 

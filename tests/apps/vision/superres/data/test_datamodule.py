@@ -7,12 +7,13 @@ import torch
 from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
 from PIL import Image
 
-from apps.vision.superres.data.crops import Crops, Draws, Files, Memory
+from apps.vision.superres.data.crops import Crops, Files, Memory
 from apps.vision.superres.data.datamodule import SuperResolutionData
 from apps.vision.superres.data.degradation import Noisy, SecondOrder
 from apps.vision.superres.data.pairs import FileItem, make_pair
 from apps.vision.superres.data.sources import Images, Procedural
 from core.errors import UserError
+from core.training.draws import Draws
 
 RANDOM = np.random.default_rng(0)
 

@@ -13,10 +13,10 @@ from apps.vision.superres.data.degradation import (
     resized,
     sharpen,
 )
-from apps.vision.superres.data.draws import generator
 from apps.vision.superres.data.generator import procedural_image
 from apps.vision.superres.data.kernels import BlurKernels, gaussian, generalised, plateau, sinc
 from apps.vision.superres.data.pairs import shrink
+from core.training.draws import generator
 
 ALL = [SecondOrder(), FirstOrder(), Noisy(), Compressed()]
 IMAGE = procedural_image(1, 0, 96)

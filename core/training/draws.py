@@ -14,7 +14,7 @@ def generator(seed: int, index: int) -> np.random.Generator:
 
 
 class Draws(Sampler[int]):
-    """The numbers of an epoch's samples, `epoch * count` and up: a later epoch draws other mixtures.
+    """The numbers of an epoch's samples, `epoch * count` and up: a later epoch draws others.
 
     Args:
         count: samples an epoch.
