@@ -39,7 +39,7 @@ WARM_STEPS = 3
 
 @dataclass(frozen=True)
 class Entrant:
-    """A network and the rate it learns with; rates were chosen among 5e-4, 1e-3, 2e-3 and 4e-3 for the first minute."""
+    """A network and the rate it learns with: 4e-3 is better than 2e-3 for a minute of ResidualSR, worse for five."""
 
     make: Callable[[int], nn.Module]
     rate: float
@@ -56,7 +56,7 @@ def hat_tiny(scale: int) -> HAT:
 
 
 NETWORKS = {
-    "ResidualSR": Entrant(ResidualSR, 4e-3),
+    "ResidualSR": Entrant(ResidualSR, 2e-3),
     "ResidualSR, 40 x 8": Entrant(lambda scale: ResidualSR(scale, dim=40, depth=8), 2e-3),
     "EDSR-small": Entrant(edsr_small, 1e-3),
     "DLGSANet-tiny": Entrant(dlgsanet_tiny, 1e-3),
