@@ -24,7 +24,7 @@ from torch import nn
 from apps.vision.superres.data.datamodule import SuperResolutionData
 from apps.vision.superres.data.sources import T91, Set5
 from apps.vision.superres.metrics import Score, average, score, to_uint8
-from apps.vision.superres.models import HAT, DLGSANet, ResidualSR, dlgsanet_tiny, edsr_small
+from apps.vision.superres.models import HAT, ResidualSR, dlgsanet_tiny, edsr_small
 from apps.vision.superres.published import PUBLISHED
 from apps.vision.superres.resize import resize
 from core.errors import UserError, nearest
@@ -43,11 +43,6 @@ class Entrant:
 
     make: Callable[[int], nn.Module]
     rate: float
-
-
-def dlgsanet_small(scale: int) -> DLGSANet:
-    """A third of DLGSANet-tiny, for budgets of minutes; no published size."""
-    return DLGSANet(scale, dim=24, groups=2, blocks=2)
 
 
 def hat_tiny(scale: int) -> HAT:
