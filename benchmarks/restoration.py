@@ -15,8 +15,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from apps.vision.superres.models import rgt as ours_rgt
 from apps.vision.superres.models.goldens_rgt import rgt_mapping
+from apps.vision.superres.models.rgt import rgt_small as our_rgt_small
 from benchmarks.harness import Ratio, compare, train
 from benchmarks.peers.restoration import SparseAttention, four_products, rgt_small, unfold_multiply_sum
 from core.checkpoint import load
@@ -39,7 +39,7 @@ def restoration(repeats: int) -> Iterator[Row]:
     if find_spec("spandrel") is None:
         print("Inference of RGT is left out: its peer spandrel is not installed.\n")
         return
-    ours, peer = ours_rgt.rgt_small(4).eval(), rgt_small().eval()
+    ours, peer = our_rgt_small(4).eval(), rgt_small().eval()
     load(ours, peer.state_dict(), rgt_mapping(ours))
     for height, width, demand in ((64, 64, 1.5), (70, 50, None)):
         x = torch.rand(1, 3, height, width)
