@@ -10,9 +10,10 @@ import torch
 from apps.audio.data.datamodule import SeparationData
 from apps.audio.metrics import Row as Score
 from apps.audio.metrics import average, score
-from apps.audio.pictures import Separated, sections
+from apps.audio.pictures import Example, sections
 from apps.audio.published import PUBLISHED
 from apps.audio.task import SeparationTask
+from core.training.gather import gathered
 from core.training.report import Row, Table
 from core.training.results import hardware
 from core.training.task import Evaluation
@@ -58,15 +59,11 @@ def evaluate(task: SeparationTask, trainer: pl.Trainer, data: SeparationData, ck
 
 def collect(
     task: SeparationTask, trainer: pl.Trainer, data: SeparationData, ckpt_path: str | None
-) -> tuple[list[Score], list[Separated]]:
+) -> tuple[list[Score], list[Example]]:
     """Scores and signals of every test mixture, in their order; gathered over processes."""
     part = data.part("test")
     made = trainer.forecasts(task, data.loader("test"), ckpt_path)
-    estimates = {index: result for batch in made for index, result in batch}
-    if torch.distributed.is_initialized():
-        gathered: list[dict] = [{} for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(gathered, estimates)
-        estimates = {index: result for each in gathered for index, result in each.items()}
+    estimates = gathered({index: result for batch in made for index, result in batch})
     rows, signals = [], []
     for index in range(len(part)):
         _, name, (mixture, targets) = part[index]
@@ -74,5 +71,5 @@ def collect(
         row = score(result, torch.from_numpy(targets), torch.from_numpy(mixture), name, data.sample_rate)
         rows.append(row)
         ordered = result[list(row.permutation)].numpy()
-        signals.append(Separated(name, data.sample_rate, mixture, targets, ordered, row.si_sdri, row.mix_si_sdr))
+        signals.append(Example(name, data.sample_rate, mixture, targets, ordered, row.si_sdri, row.mix_si_sdr))
     return rows, signals

@@ -1,6 +1,6 @@
 """Pictures and sounds of separated mixtures for the report: spectrograms, players, where it fails."""
 
-__all__ = ["Separated", "sections"]
+__all__ = ["Example", "sections"]
 
 import base64
 import io
@@ -19,7 +19,7 @@ FRAME = 256
 
 
 @dataclass
-class Separated:
+class Example:
     """One test mixture with what was made of it.
 
     Args:
@@ -40,7 +40,7 @@ class Separated:
     before: float
 
 
-def sections(made: list[Separated]) -> list[Section]:
+def sections(made: list[Example]) -> list[Section]:
     """The report's middle: best, typical and worst mixture to look at and to listen to, and where it fails."""
     finite = [each for each in made if np.isfinite(each.improvement)]
     ranked = sorted(finite, key=lambda each: -each.improvement)
@@ -56,7 +56,7 @@ def sections(made: list[Separated]) -> list[Section]:
     return out
 
 
-def _example(title: str, one: Separated) -> Section:
+def _example(title: str, one: Example) -> Section:
     speakers = len(one.references)
     waves = {"mixture": one.mixture}
     waves |= {f"speaker {n + 1}, separated": one.estimates[n] for n in range(speakers)}
@@ -67,7 +67,7 @@ def _example(title: str, one: Separated) -> Section:
     return Section(f"The {title} mixture", figures, text=text)
 
 
-def spectrograms(one: Separated, waves: dict[str, Wave]) -> Figure:
+def spectrograms(one: Example, waves: dict[str, Wave]) -> Figure:
     """Power of all waves over time and frequency, one scale for all."""
     length = int(CLIP * one.rate)
     powers = {name: _power(wave[:length]) for name, wave in waves.items()}
@@ -105,7 +105,7 @@ def _power(wave: Wave) -> NDArray[np.float64]:
     return 10 * np.log10(power.T + 1e-10)
 
 
-def _gains(made: list[Separated]) -> Figure:
+def _gains(made: list[Example]) -> Figure:
     before, gain = [each.before for each in made], [each.improvement for each in made]
     text = f"Improvement of {len(made)} mixtures, {min(gain):.1f} to {max(gain):.1f} dB"
     with figure(text, "Improvement against the SI-SDR of the mixture.", size=(5.2, 2.7)) as (axis, drawn):
@@ -127,7 +127,7 @@ def overlap(references: Wave, rate: int) -> float:
     return float((active.sum(0) > 1).mean())
 
 
-def _overlap(made: list[Separated]) -> Figure:
+def _overlap(made: list[Example]) -> Figure:
     share = [100 * overlap(each.references, each.rate) for each in made]
     gain = [each.improvement for each in made]
     text = f"Improvement against overlap of the speakers, {min(share):.0f} to {max(share):.0f} % of the time"

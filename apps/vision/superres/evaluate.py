@@ -6,7 +6,6 @@ import time
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from apps.vision.superres.data.datamodule import SuperResolutionData
@@ -17,6 +16,7 @@ from apps.vision.superres.pictures import Sample, sections
 from apps.vision.superres.published import PUBLISHED
 from apps.vision.superres.resize import resize
 from apps.vision.superres.task import SuperResolutionTask
+from core.training.gather import gathered
 from core.training.report import Row, Table
 from core.training.results import hardware
 from core.training.task import Evaluation
@@ -81,11 +81,7 @@ def collect(
     """What the network makes of every test image, in their order; gathered over processes."""
     part = data.part("test")
     made = trainer.forecasts(task, data.loader(part), ckpt_path)
-    results = {each["index"]: to_uint8(each["result"][0]) for each in made}
-    if torch.distributed.is_initialized():
-        gathered: list[dict] = [{} for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(gathered, results)
-        results = {index: pixels for each in gathered for index, pixels in each.items()}
+    results = gathered({each["index"]: to_uint8(each["result"][0]) for each in made})
     samples = []
     for index in range(len(part)):
         pair = part.pair(index)
