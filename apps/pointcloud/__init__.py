@@ -1,0 +1,1 @@
+"""LiDAR voxel detection."""
