@@ -1,6 +1,7 @@
 """Speech separation beside its release: `python -m benchmarks audio`, one thread, 1 s of 8 kHz (999 frames), C = 512.
 
     layers    one of MossFormer2's 24 equal layers and its halves against a transcription of the release's operations
+    floor     a layer's matrix products alone, into memory that is there already, against the layer
     memory    what a layer keeps for the backward pass, in numbers a frame, and what recomputation leaves of it
 
 Both sides have the same weights, and their outputs and gradients are compared before anything is timed.
@@ -20,6 +21,7 @@ from benchmarks.harness import Ratio, compare
 from benchmarks.peers.mossformer import PeerAttention, PeerLayers, PeerMemory
 from core.checkpoint import Mapping, load
 from core.mixers import GatedMemory
+from core.training.allocator import keep_freed_memory
 
 Row = tuple[str, Ratio, float | None]
 DIM, FRAMES = 512, 999
@@ -104,6 +106,31 @@ def layers(repeats: int) -> Iterator[Row]:
     yield "one layer, training step with dropout 0.1: release's operations", ratio, None
 
 
+def products(dim: int = DIM, group: int = 256, key_dim: int = 128, inner: int = 256) -> Callable[[], None]:
+    """The matrix products of a MossFormer2 layer over FRAMES frames, and nothing else."""
+    wide, rest = 4 * dim, FRAMES % group
+    shapes = [(FRAMES, dim, wide), (FRAMES, dim, key_dim), (FRAMES, wide // 2, dim)]
+    for frames in [group] * (FRAMES // group) + [rest] * (rest > 0):
+        shapes += [(frames, key_dim, frames), (frames, frames, wide)]
+    shapes += [(key_dim, FRAMES, wide), (FRAMES, key_dim, wide)]
+    shapes += [(FRAMES, dim, inner), (FRAMES, inner, 2 * inner), (FRAMES, inner, dim)] + 2 * [(FRAMES, inner, inner)]
+    factors = [(torch.randn(a, b), torch.randn(b, c), torch.empty(a, c)) for a, b, c in shapes]
+
+    def run() -> None:
+        for a, b, out in factors:
+            torch.mm(a, b, out=out)
+
+    return run
+
+
+def floor(repeats: int) -> Iterator[Row]:
+    """With memory kept as the command line keeps it."""
+    keep_freed_memory()
+    x, ours = torch.randn(1, FRAMES, DIM), Layers(1).eval()
+    with torch.no_grad():
+        yield "one layer, forward: its products alone", compare(partial(ours, x), products(), repeats), 1 / 1.3
+
+
 def kept(module: nn.Module, x: Tensor) -> int:
     """Bytes that a forward pass keeps for the backward pass, parameters and x itself aside."""
     own = {p.untyped_storage().data_ptr() for p in module.parameters()} | {x.untyped_storage().data_ptr()}
@@ -139,4 +166,4 @@ def memory(repeats: int) -> Iterator[Row]:
         yield described, Ratio(ratio, ratio, ratio), demand
 
 
-GROUPS = {"layers": layers, "memory": memory}
+GROUPS = {"layers": layers, "floor": floor, "memory": memory}

@@ -76,6 +76,9 @@ def run(arguments: list[str]) -> int:
         return 0
     if rest[0] not in COMMANDS:
         raise UserError(f"omnimix {first} {rest[0]}: no such command.{nearest(rest[0], COMMANDS)}")
+    from core.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
     return importlib.import_module(f"{module_of(known[first])}.cli").main(rest) or 0
 
 

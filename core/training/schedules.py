@@ -1,16 +1,16 @@
-"""Learning-rate schedules, all counted in optimiser steps.
+"""Learning-rate schedules, counted in optimiser steps but for `Plateau`, which watches the validation.
 
 A schedule is built by the task as `schedule(optimizer, steps_per_epoch, epochs)`; further arguments come from the
 recipe.
 """
 
-__all__ = ["Halving", "MultiStep", "OneCycle", "Schedule"]
+__all__ = ["Halving", "MultiStep", "OneCycle", "Plateau", "Schedule"]
 
 import math
 from collections.abc import Sequence
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 
 class Schedule(LambdaLR):
@@ -90,3 +90,33 @@ class MultiStep(Schedule):
     def factor(self, step: int) -> float:
         done = step / max(1, self.steps_per_epoch * self.epochs)
         return self.gamma ** sum(done >= milestone for milestone in self.milestones)
+
+
+class Plateau(ReduceLROnPlateau):
+    """The rate times `gamma` when the value that chooses the checkpoint has not improved for `patience` epochs.
+
+    It is compared with the best value ever; the releases that compare with the last one drift (MossFormer2's trainer).
+
+    Args:
+        keep: epochs during which the rate stays, whatever happens (85 in SpeechBrain's separation recipes).
+        patience: epochs without improvement that are let pass.
+        gamma: factor.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        steps_per_epoch: int,
+        epochs: int,
+        keep: int = 0,
+        patience: int = 2,
+        gamma: float = 0.5,
+    ):
+        super().__init__(optimizer, factor=gamma, patience=patience)
+        self.cooldown_counter = keep
+
+    def watch(self, mode: str) -> None:
+        """Whether the least (min) or the greatest (max) value is the best."""
+        self.mode = mode
+        self._init_is_better(mode, self.threshold, self.threshold_mode)
+        self.best = self.mode_worse

@@ -12,10 +12,10 @@ import lightning.pytorch as pl
 import torch
 from torch.optim import Optimizer
 
-from core.training.schedules import Schedule
+from core.training.schedules import Plateau, Schedule
 
 OptimizerFactory = Callable[[Iterable], Optimizer]
-ScheduleFactory = Callable[[Optimizer, int, int], Schedule]
+ScheduleFactory = Callable[[Optimizer, int, int], Schedule | Plateau]
 
 
 @dataclass
@@ -94,10 +94,12 @@ class Task(pl.LightningModule):
         epochs = self.trainer.max_epochs or 1
         steps = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, round(steps / epochs)) if self.trainer.max_epochs else steps
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.schedule(optimizer, per_epoch, max(1, epochs)), "interval": "step"},
-        }
+        schedule = self.schedule(optimizer, per_epoch, max(1, epochs))
+        how: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
+        if isinstance(schedule, Plateau):
+            schedule.watch(self.mode)
+            how |= {"interval": "epoch", "monitor": self.monitor}
+        return {"optimizer": optimizer, "lr_scheduler": how}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["omnimix"] = {"version": version("omnimix"), "config": self.config, "facts": self.facts}

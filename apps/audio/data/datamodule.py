@@ -192,7 +192,7 @@ class SeparationData(pl.LightningDataModule):
         still = Mixing(
             self.speakers, like.levels, like.level, (1.0, 1.0), like.noise, like.noise_levels, like.room, like.peak
         )
-        return Mixed(speech, seconds=self.seconds, mixing=still).items()
+        return Mixed(speech, seconds=max(self.seconds, 4.0), mixing=still).items()
 
     def _clips(self, name: str) -> list[Clip]:
         """Utterances to train on, or those of the speakers who are held out for validation."""

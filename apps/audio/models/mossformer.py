@@ -44,6 +44,8 @@ class MossFormer(SeparationNetwork):
             the frame itself.
         dropout: rate in the layers.
         recompute: activation checkpointing, a layer at a time.
+        spectral: encoder and decoder start as a Fourier transform and the mask network sees square roots of frames;
+            training from scratch leaves the plateau at 0 dB much earlier. Not in the releases.
         official: as the release where it is wrong: last samples that fill no frame are silent, and with `causal` the
             convolutions look ahead.
     """
@@ -64,6 +66,7 @@ class MossFormer(SeparationNetwork):
         causal: bool = False,
         dropout: float = 0.1,
         recompute: bool = False,
+        spectral: bool = False,
         official: bool = False,
     ) -> None:
         channels = channels or dim
@@ -74,8 +77,8 @@ class MossFormer(SeparationNetwork):
             for _ in range(depth)
         )
         stack = LayerStack(dim, layers, norm(dim), recompute=recompute)
-        masks = MaskNetwork(channels, dim, stack, speakers=speakers, norm=norm)
-        super().__init__(masks, channels, kernel=kernel, stride=stride, official=official)
+        masks = MaskNetwork(channels, dim, stack, speakers=speakers, norm=norm, root=spectral)
+        super().__init__(masks, channels, kernel=kernel, stride=stride, fourier=spectral, official=official)
 
 
 class MossFormer2(SeparationNetwork):
@@ -96,6 +99,8 @@ class MossFormer2(SeparationNetwork):
         norm: builds the normalisation over time from a width, as in `MossFormer`.
         dropout: rate in the layers.
         recompute: activation checkpointing, a layer at a time.
+        spectral: encoder and decoder start as a Fourier transform and the mask network sees square roots of frames;
+            training from scratch leaves the plateau at 0 dB much earlier. Not in the releases.
         mapping: frames are estimated themselves, not masks (the weights `mossformer2-whamr-2spk`).
         official: as the release where it is wrong: last samples that fill no frame are silent.
     """
@@ -117,6 +122,7 @@ class MossFormer2(SeparationNetwork):
         norm: Callable[[int], nn.Module] = GlobalNorm,
         dropout: float = 0.1,
         recompute: bool = False,
+        spectral: bool = False,
         mapping: bool = False,
         official: bool = False,
     ) -> None:
@@ -128,8 +134,10 @@ class MossFormer2(SeparationNetwork):
             for _ in range(depth)
         )
         stack = LayerStack(dim, layers, norm(dim), recompute=recompute)
-        masks = MaskNetwork(channels, dim, stack, speakers=speakers, norm=norm)
-        super().__init__(masks, channels, kernel=kernel, stride=stride, mapping=mapping, official=official)
+        masks = MaskNetwork(channels, dim, stack, speakers=speakers, norm=norm, root=spectral)
+        super().__init__(
+            masks, channels, kernel=kernel, stride=stride, mapping=mapping, fourier=spectral, official=official
+        )
 
 
 def mossformer_small(speakers: int = 2) -> MossFormer:

@@ -15,6 +15,7 @@ Masks multiply E, or are taken in its place (`mapping`), as the release does for
 
 __all__ = ["MaskNetwork", "SeparationNetwork", "frame_mask"]
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -35,6 +36,7 @@ class MaskNetwork(nn.Module):
         separator: what mixes frames, called with x (B, T, dim) and mask (B, T).
         speakers: S.
         norm: builds the normalisation over time of the frames, from their width.
+        root: square roots of the frames go in, so that quiet parts are seen.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class MaskNetwork(nn.Module):
         *,
         speakers: int = 2,
         norm: Callable[[int], nn.Module] = GlobalNorm,
+        root: bool = False,
     ) -> None:
         super().__init__()
         self.dim = dim
+        self.root = root
         self.speakers = speakers
         self.norm = norm(channels)
         self.enter = nn.Linear(channels, dim, bias=False)
@@ -60,7 +64,7 @@ class MaskNetwork(nn.Module):
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """frames (B, T, channels), mask (B, T)."""
-        x = self.enter(self.norm(frames, mask))
+        x = self.enter(self.norm(square_roots(frames, mask) if self.root else frames, mask))
         x = torch.addcmul(x, self.position_scale, positions(x.shape[1], self.dim, x))
         x = F.prelu(self.separator(x, mask), self.slope)
         x = self.split(x).unflatten(-1, (self.speakers, self.dim))
@@ -77,7 +81,11 @@ class SeparationNetwork(nn.Module):
         kernel: samples of a frame.
         stride: samples from one frame to the next; half a kernel by default.
         mapping: what `masks` gives is decoded itself instead of its product with the encoder's frames.
+        fourier: encoder and decoder start as a windowed Fourier transform instead of at random.
         official: last samples that fill no frame are left out, as in the releases.
+
+    Raises:
+        ValueError: `fourier` with a number of channels that is no multiple of 4.
     """
 
     def __init__(
@@ -88,9 +96,12 @@ class SeparationNetwork(nn.Module):
         kernel: int = 16,
         stride: int | None = None,
         mapping: bool = False,
+        fourier: bool = False,
         official: bool = False,
     ) -> None:
         super().__init__()
+        if fourier and channels % 4:
+            raise ValueError(f"channels {channels}; a Fourier start needs a multiple of 4")
         self.kernel = kernel
         self.stride = stride or kernel // 2
         self.mapping = mapping
@@ -99,6 +110,10 @@ class SeparationNetwork(nn.Module):
         self.encoder = nn.Parameter(nn.Conv1d(1, channels, kernel, bias=False).weight.detach()[:, 0])
         self.masks = masks
         self.decoder = nn.Parameter(nn.ConvTranspose1d(channels, 1, kernel, bias=False).weight.detach()[:, 0])
+        if fourier:
+            with torch.no_grad():
+                self.encoder.copy_(fourier_filters(channels, kernel))
+                self.decoder.copy_(fourier_filters(channels, kernel))
 
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Separates clips of one length or of several, padded at the end.
@@ -155,6 +170,28 @@ class SeparationNetwork(nn.Module):
     def _short(self) -> int:
         """Samples that one frame holds, counted so that a started frame is a frame, or in the releases' way not."""
         return self.kernel - (0 if self.official else self.stride - 1)
+
+
+def square_roots(frames: Tensor, mask: Tensor | None) -> Tensor:
+    """Roots of frames (B, T, C) >= 0, each clip scaled to mean 1 first: loudness does not matter."""
+    count = frames.shape[1] if mask is None else mask.sum(1)[:, None, None]
+    mean = frames.sum((1, 2), keepdim=True) / (count * frames.shape[2])
+    # Silent clips stay 0, and the slope of the root stays finite.
+    return (frames / mean.clamp(min=torch.finfo(frames.dtype).tiny) + 1e-4).sqrt() - 1e-2
+
+
+def fourier_filters(channels: int, kernel: int) -> Tensor:
+    """(channels, kernel): cosines and sines of both signs at channels / 4 frequencies, below a square-root Hann window.
+
+    After the ReLU the four phases of a frequency keep all of its amplitude and phase; the decoder that starts from the
+    same filters adds them up to the waveform again.
+    """
+    time = torch.arange(kernel, dtype=torch.float64)
+    frequency = (torch.arange(channels // 4, dtype=torch.float64) + 0.5) / (channels // 4) * math.pi
+    angle = frequency[:, None] * (time - (kernel - 1) / 2)
+    window = torch.sin(math.pi * (time + 0.5) / kernel) / kernel**0.5
+    waves = torch.cat([angle.cos(), -angle.cos(), angle.sin(), -angle.sin()])
+    return (waves * window).float()
 
 
 def positions(length: int, dim: int, like: Tensor) -> Tensor:

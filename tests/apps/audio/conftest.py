@@ -20,6 +20,7 @@ TINY = {
                 "order": 2,
             },
         },
+        "schedule": {"class_path": "core.training.schedules.Plateau", "init_args": {"patience": 0}},
     },
     "data": {
         "train": {"class_path": VOICES, "init_args": {"speakers": 8, "utterances": 1, "seconds": 1.0}},
