@@ -3,12 +3,13 @@
     scale_normalise   y = x / max(||x|| / sqrt(C), eps), over the last axis (ScaleNorm, Nguyen & Salazar 2019)
     over_time         y = (x - mean) / sqrt(variance + eps), over the frames of a sequence, or frames and channels
     instance_prelu    PReLU(w over_time(x) + b), per channel; keeps over_time(x) alone
+    prelu_moments     PReLU(x) with its mean and 1 / deviation over frames and channels; keeps x alone
 
 Shapes: x (B, T, C); a mask (B, T), True = real frame, leaves padding out of mean and variance and makes it 0 in
 `over_time`.  Variances are biased.  Where nothing is real the result is 0.
 """
 
-__all__ = ["instance_prelu", "over_time", "scale_normalise"]
+__all__ = ["instance_prelu", "over_time", "prelu_moments", "scale_normalise"]
 
 from typing import Any
 
@@ -50,16 +51,50 @@ def instance_prelu(
     return _InstancePReLU.apply(x, weight, bias, slope, mask, eps)
 
 
+def prelu_moments(
+    x: Tensor, slope: Tensor, mask: Tensor | None = None, eps: float = 1e-8
+) -> tuple[Tensor, Tensor, Tensor]:
+    """p = PReLU(x) with mean and 1 / deviation of its real frames, over all channels.
+
+    What follows takes the normalisation (p - mean) rate along: into its weights, or into the norm's own weights.
+
+    Args:
+        x: sequences.
+        slope: (1,).
+        mask: real frames; p is 0 elsewhere.
+        eps: added to the variance.
+
+    Returns:
+        p (B, T, C), mean and rate (B, 1, 1).
+    """
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        return _moments(zero_padding(F.prelu(x, slope), mask), mask, eps)
+    return _PReLUMoments.apply(x, slope, mask, eps)
+
+
+def _moments(p: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Two passes without a result of p's size; a sum of rows keeps the digits that one long sum loses."""
+    wide = p.to(torch.promote_types(p.dtype, torch.float32))
+    count = _count(wide, mask, wide.shape[2])
+    mean = wide.sum((1, 2), keepdim=True) / count
+    square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square().sum(1, keepdim=True) / count
+    rate = torch.rsqrt((square - mean.square()).clamp(min=0) + eps)
+    return p, mean.to(p.dtype), rate.to(p.dtype)
+
+
+def _count(x: Tensor, mask: Tensor | None, size: int) -> Tensor | float:
+    """Entries that a mean over `size` channels is over, (B, 1, 1)."""
+    if mask is None:
+        return x.shape[1] * size
+    return (mask.sum(1) * size).clamp(min=1).to(x.dtype)[:, None, None]
+
+
 def _statistics(x: Tensor, mask: Tensor | None, eps: float, jointly: bool) -> tuple[Tensor, Tensor, Tensor | float]:
     """The normalised frames, 1 / deviation, and how many entries a mean is over."""
     axes = (1, 2) if jointly else (1,)
     size = x.shape[2] if jointly else 1
-    count: Tensor | float
-    if mask is None:
-        count = x.shape[1] * size
-    else:
-        x = zero_padding(x, mask)
-        count = (mask.sum(1) * size).clamp(min=1).to(x.dtype)[:, None, None]
+    x = zero_padding(x, mask)
+    count = _count(x, mask, size)
     centred = x - x.sum(axes, keepdim=True) / count
     centred = zero_padding(centred, mask)
     rate = torch.rsqrt(centred.square().sum(axes, keepdim=True) / count + eps)
@@ -114,3 +149,26 @@ class _InstancePReLU(torch.autograd.Function):
         along = (of_normal * normal).sum(1, keepdim=True) / ctx.count
         of_x = zero_padding((of_normal - mean - normal * along) * rate, mask)
         return of_x, of_weight, of_bias, of_slope, None, None
+
+
+class _PReLUMoments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        p, mean, rate = _moments(zero_padding(F.prelu(x, slope), mask), mask, eps)
+        ctx.save_for_backward(x, slope, mask, mean, rate)
+        return p, mean, rate
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_p: Tensor, of_mean: Tensor, of_rate: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, slope, mask, mean, rate = ctx.saved_tensors
+        count = _count(x, mask, x.shape[2])
+        # rate = (E p^2 - mean^2 + eps)^(-1/2); of_p + constant + factor p
+        factor = -of_rate * rate**3 / count
+        of_p = torch.addcmul(of_p + (of_mean / count - factor * mean), F.prelu(x, slope), factor)
+        of_p = zero_padding(of_p, mask)
+        # ReLU's gradient and what it leaves out; `where` takes ten times as long.
+        above = torch.ops.aten.threshold_backward(of_p, x, 0)
+        below = of_p.sub_(above)
+        of_slope = torch.dot(below.flatten(), zero_padding(x, mask).flatten()).view(1)
+        return torch.addcmul(above, below, slope), of_slope, None, None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from core.ops.normalise import instance_prelu, over_time, scale_normalise
+from core.ops.normalise import instance_prelu, over_time, prelu_moments, scale_normalise
 
 WIDE = {"dtype": torch.float64, "requires_grad": True}
 MASK = torch.arange(9) < torch.tensor([[9], [4], [1]])
@@ -46,6 +46,33 @@ def test_instance_norm_and_prelu_together(mask):
     expected = torch.where(normal > 0, normal, slope * normal)[real]
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(gradients(y, leaves), gradients(expected, leaves))
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_prelu_and_its_moments_over_frames_and_channels(mask):
+    torch.manual_seed(0)
+    x, slope = torch.randn(3, 9, 4, **WIDE), torch.full((1,), 0.3, **WIDE)
+    real = torch.ones(3, 9, dtype=torch.bool) if mask is None else mask
+    expected = torch.where(x > 0, x, slope * x)
+    rows = [row[ok] for row, ok in zip(expected, real, strict=True)]
+    normal = torch.cat([(row - row.mean()) / (row.var(correction=0) + 1e-3).sqrt() for row in rows])
+    for normalised, result in ((False, expected[real]), (True, normal)):
+        given = x if mask is None else x.masked_fill(~mask[..., None], torch.nan)
+        p, mean, rate = prelu_moments(given, slope, mask, 1e-3)
+        assert not p[~real].any()
+        y = ((p - mean) * rate if normalised else p)[real]
+        torch.testing.assert_close(y, result)
+        torch.manual_seed(1)
+        probe, leaves = torch.randn_like(result), (x, slope)
+        theirs = torch.autograd.grad((result * probe).sum(), leaves, retain_graph=True)
+        torch.testing.assert_close(gradients(y, leaves), theirs)
+
+
+def test_moments_of_a_long_sequence_keep_their_digits():
+    torch.manual_seed(0)
+    x, slope = torch.randn(1, 4000, 64) + 1, torch.full((1,), 0.25)
+    for ours, theirs in zip(prelu_moments(x, slope), prelu_moments(x.double(), slope.double()), strict=True):
+        assert (ours - theirs).norm() < 1e-6 * theirs.norm()
 
 
 def test_half_precision_of_a_long_sequence():

@@ -114,5 +114,5 @@ def test_folders_that_are_none(tmp_path):
 
 
 def test_other_networks_have_no_release(tmp_path):
-    with pytest.raises(UserError, match="can be loaded into MossFormer, MossFormer2"):
+    with pytest.raises(UserError, match="can be loaded into ConvTasNet, DPRNN, MossFormer, MossFormer2, SepFormer"):
         load_release(SeparationNetwork(nn.Identity(), 4), tmp_path)
