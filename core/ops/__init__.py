@@ -14,6 +14,7 @@ merge             one softmax over several key sets; merging partial results
 normalise         norms that keep one tensor for the backward pass, over time without padding
 recomputed        a linear layer of something cheap, which is computed again instead of kept
 reorder           rows in another order
+segments          sums over rows that carry the same number
 sparse_conv       convolution and pooling over pairs of rows
 topk              several softmaxes over the largest scores of a row
 """

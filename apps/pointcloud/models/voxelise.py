@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from core.layout import Ragged
+from core.ops.segments import segment_max
 from core.sparse import Sites
 
 # Up to so many places a point, marking the occupied ones is quicker than sorting keys.
@@ -96,9 +97,7 @@ class PointVoxels(NamedTuple):
 
     def largest(self, values: Tensor) -> Tensor:
         """(V, C) maxima over each voxel's points of values (P, C)."""
-        index = self.voxel[:, None].expand(-1, values.shape[1])
-        empty = values.new_zeros(len(self.sites), values.shape[1])
-        return empty.scatter_reduce(0, index, values, "amax", include_self=False)
+        return segment_max(values, self.voxel, len(self.sites))
 
 
 class HardVoxels(NamedTuple):
