@@ -4,7 +4,7 @@ A grid that does not divide is filled up with zeros at the end of each axis, so 
 coarse token is real if any of its fine ones is.
 """
 
-__all__ = ["ConvEmbed", "PatchEmbed", "PatchMap", "PatchMerging", "Resampled"]
+__all__ = ["ConvEmbed", "PatchEmbed", "PatchMap", "PatchMerging", "Resampled", "TimeReduction"]
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -152,6 +152,39 @@ class ConvEmbed(nn.Module):
         grid = _grid_of_rank(x, self.stride, self)
         tokens = self.norm(self.proj(zero_padding(x, mask).movedim(-1, 1)).movedim(1, -1))
         return Resampled(tokens, _coarse_mask(mask, self.stride), PatchMap(grid, self.stride))
+
+
+class TimeReduction(nn.Module):
+    """A strided depthwise convolution and a linear layer over sequences (Squeezeformer, Kim et al. 2022).
+
+        y_t = W sum_o w_o x_(stride t + o) + b,    o = 0 .. kernel - 1, silence behind the end
+
+    Decided: ceil(T / stride) tokens come of T; in the release the last of an odd sequence is 0 if it is the longest of
+    its batch, and what it should be otherwise.
+
+    Args:
+        dim: width of the tokens.
+        kernel: tokens that one coarse token reads, from its own first one on.
+        stride: tokens a coarse one.
+    """
+
+    def __init__(self, dim: int, *, kernel: int = 5, stride: int = 2) -> None:
+        super().__init__()
+        if kernel < stride:
+            raise ValueError(
+                f"TimeReduction: kernel {kernel} with stride {stride} leaves tokens out; give a longer one"
+            )
+        self.stride = stride
+        self.conv = nn.Conv1d(dim, dim, kernel, stride, groups=dim)
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
+        """x (B, T, dim), mask (B, T)."""
+        grid = _grid_of_rank(x, (self.stride,), self)
+        behind = self.conv.kernel_size[0] - self.stride + -grid[0] % self.stride
+        wide = F.pad(zero_padding(x, mask).mT, (0, behind))
+        coarse = _coarse_mask(mask, (self.stride,))
+        return Resampled(zero_padding(self.linear(self.conv(wide).mT), coarse), coarse, PatchMap(grid, (self.stride,)))
 
 
 _CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
