@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from core.layout import Ragged, Tokens, grid_of, zero_padding
 from core.mixers.base import Mixer, init_linear
 from core.ops.linear import causal_linear_attention, linear_attention
+from core.ops.segment_linear import segment_linear_attention
 from core.partitions import segment_plan
 
 
@@ -128,6 +129,8 @@ class LinearAttention(Mixer):
 
     def _ragged(self, x: Ragged, other: Ragged, causal: bool) -> Tensor:
         q, k, v = self._features(x.tokens, other.tokens)
+        if not causal:
+            return self.out(segment_linear_attention(q, k, v, x.offsets, other.offsets, eps=self.eps).flatten(1))
         plan = segment_plan(x, other)
         # Empty slots hold zero features, which add nothing to the sums.
         parts = zip(plan.split_queries(q[None]), plan.split_keys(k[None]), plan.split_keys(v[None]), strict=True)

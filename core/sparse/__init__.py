@@ -3,6 +3,7 @@
 tensor       Sites, SparseTensor: coordinates (b, z, y, x) sorted, with features
 rulebook     which rows meet under which tap of a kernel, made once a set of sites
 convolution  submanifold, strided, inverse, transposed, depthwise convolutions and pooling
+grouping     windows: rows that stand in the same box of the grid
 spconv       the same weights through spconv on CUDA
 """
 
@@ -17,6 +18,8 @@ __all__ = [
     "SubmanifoldConv",
     "SubmanifoldDepthwiseConv",
     "TransposedConv",
+    "Windows",
+    "windows",
 ]
 
 from core.sparse.convolution import (
@@ -29,4 +32,5 @@ from core.sparse.convolution import (
     SubmanifoldDepthwiseConv,
     TransposedConv,
 )
+from core.sparse.grouping import Windows, windows
 from core.sparse.tensor import Sites, SparseTensor
