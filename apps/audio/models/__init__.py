@@ -1,14 +1,15 @@
 """Separation networks: a mixture (B, T) and its lengths in, one waveform a speaker (B, S, T) out; no Lightning.
 
-checkpoints  weights of the releases
-conv_tasnet  dilated convolutions (Conv-TasNet)
-dprnn        recurrent networks within and across chunks (DPRNN)
-dual_path    what networks of chunks share
-layers       layers of MossFormer and MossFormer2, and their stack
-lmuformer    the layer of LMUFormer, another layer of a separator
-mossformer   MossFormer and MossFormer2 and their sizes
-sepformer    transformers within and across chunks (SepFormer)
-waveform     what separators share: encoder, mask network, decoder
+checkpoints    weights of the releases
+conv_tasnet    dilated convolutions (Conv-TasNet)
+dprnn          recurrent networks within and across chunks (DPRNN)
+dual_path      what networks of chunks share
+layers         layers of MossFormer and MossFormer2, and their stack
+lmuformer      the layer of LMUFormer, another layer of a separator
+mossformer     MossFormer and MossFormer2 and their sizes
+patch_encoder  spectrogram patches (AST, SSAST), pre-trained by hiding some
+sepformer      transformers within and across chunks (SepFormer)
+waveform       what separators share: encoder, mask network, decoder
 """
 
 __all__ = [
