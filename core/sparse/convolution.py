@@ -52,6 +52,13 @@ def axes(size: Size, rank: int, name: str, least: int = 1) -> tuple[int, ...]:
     return sizes
 
 
+def _run(conv: "_Convolution", x: SparseTensor, like: SparseTensor | None = None) -> SparseTensor:
+    # Here, because that module knows these classes.
+    from core.sparse.spconv import run
+
+    return run(conv, x, like)  # type: ignore[arg-type]
+
+
 class SparseModule(nn.Module):
     """Base class of what maps a sparse tensor to one."""
 
@@ -60,7 +67,13 @@ class SparseModule(nn.Module):
 
 
 class _Convolution(SparseModule):
-    """Weight, bias and kernel."""
+    """Weight, bias and kernel.
+
+    Attributes:
+        accelerated: runs through spconv on CUDA, see `core.sparse.spconv.accelerate`.
+    """
+
+    accelerated = False
 
     def __init__(self, dim: int, out_dim: int, kernel: Size, dilation: Size, bias: bool) -> None:
         super().__init__()
@@ -78,12 +91,16 @@ class _Convolution(SparseModule):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    def _convolve(self, x: SparseTensor, pairs: Pairs) -> Tensor:
-        if x.features.shape[1] != self.dim:
+    def _is_accelerated(self, x: SparseTensor) -> bool:
+        features = x.features
+        if features.shape[1] != self.dim:
             raise ValueError(
-                f"{type(self).__name__}: {x.features.shape[1]} channels where {self.dim} are expected; "
-                f"build it with dim={x.features.shape[1]}"
+                f"{type(self).__name__}: {features.shape[1]} channels where {self.dim} are expected; "
+                f"build it with dim={features.shape[1]}"
             )
+        return self.accelerated and features.is_cuda and len(features) > 0 and features.dtype != torch.float64
+
+    def _convolve(self, x: SparseTensor, pairs: Pairs) -> Tensor:
         return sparse_conv(x.features, self.weight, pairs, self.bias)
 
     def extra_repr(self) -> str:
@@ -109,6 +126,8 @@ class SubmanifoldConv(_Convolution):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Tensor of `dim` channels -> `out_dim` channels at the same sites."""
+        if self._is_accelerated(x):
+            return _run(self, x)
         return x.replace(self._convolve(x, submanifold_pairs(x.sites, self.kernel, self.dilation)))
 
 
@@ -141,6 +160,8 @@ class SparseConv(_Convolution):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Tensor of `dim` channels -> `out_dim` channels at the sites reached, on the smaller grid."""
+        if self._is_accelerated(x):
+            return _run(self, x)
         step = strided_pairs(x.sites, self.kernel, self.stride, self.padding, self.dilation)
         return SparseTensor(self._convolve(x, step.pairs), step.sites)
 
@@ -182,6 +203,8 @@ class InverseConv(_Convolution):
                 f"InverseConv: {x.sites} are not what kernel {self.kernel} with stride {self.stride} makes of "
                 f"{like.sites}; give the tensor that the convolution started from"
             )
+        if self._is_accelerated(x):
+            return _run(self, x, like)
         return like.replace(self._convolve(x, step.pairs.swapped()))
 
 
@@ -217,6 +240,8 @@ class TransposedConv(_Convolution):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Tensor of `dim` channels -> `out_dim` channels at the sites reached, on the larger grid."""
+        if self._is_accelerated(x):
+            return _run(self, x)
         step = transposed_pairs(x.sites, self.kernel, self.stride, self.padding, self.output_padding, self.dilation)
         return SparseTensor(self._convolve(x, step.pairs), step.sites)
 

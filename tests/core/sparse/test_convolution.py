@@ -313,3 +313,20 @@ def test_wrong_calls_say_what_to_do():
         InverseConv(4, 4, 3, stride=2, padding=1).double()(x, x)
     with pytest.raises(ValueError, match="stride"):
         SparseConv(4, 4, 3, stride=(2, 2))
+
+
+@pytest.mark.parametrize("make", [SubmanifoldConv, SparseConv, SubmanifoldDepthwiseConv])
+def test_results_repeat_with_one_thread_and_with_two(make):
+    x, features = cloud([700, 0, 800], (8, 24, 24), 16, dtype=torch.float32)
+    conv = make(16) if make is SubmanifoldDepthwiseConv else make(16, 16, 3)
+    before, first = torch.get_num_threads(), None
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for _ in range(40):
+                y = conv(x).features
+                found = [y, *gradients(y, [features, conv.weight])]
+                first = first or found
+                assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, first, strict=True))
+    finally:
+        torch.set_num_threads(before)

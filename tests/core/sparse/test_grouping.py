@@ -18,7 +18,9 @@ def test_windows_are_the_rows_that_share_a_box(window, shift):
     made = windows(sites, window, shift)
     places = torch.stack(
         [
-            sites.coords[:, axis] * 0 if own is None else (sites.coords[:, axis] + (shift or (0, 0, 0))[axis - 1]) // own
+            sites.coords[:, axis] * 0
+            if own is None
+            else (sites.coords[:, axis] + (shift or (0, 0, 0))[axis - 1]) // own
             for axis, own in enumerate(window, 1)
         ],
         1,
