@@ -4,6 +4,7 @@ checkpoints    weights of the releases
 conv_tasnet    dilated convolutions (Conv-TasNet)
 dprnn          recurrent networks within and across chunks (DPRNN)
 dual_path      what networks of chunks share
+export         networks trained here as files of a release
 layers         layers of MossFormer and MossFormer2, and their stack
 lmuformer      the layer of LMUFormer, another layer of a separator
 mossformer     MossFormer and MossFormer2 and their sizes

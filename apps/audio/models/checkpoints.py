@@ -1,4 +1,4 @@
-"""Weights of the releases into the networks here and back: `load_release(mossformer2(), "mossformer2-librimix-2spk")`.
+"""Weights of the releases into the networks here: `load_release(mossformer2(), "mossformer2-librimix-2spk")`.
 
     alibabasglab/MossFormer2    a folder with encoder.ckpt, masknet.ckpt and decoder.ckpt, or one model.safetensors
     ClearerVoice-Studio         one file {"model": ...}, perhaps with a `module.` prefix, or its folder, whose file
@@ -7,7 +7,7 @@
     SpeechBrain                 DPRNN and SepFormer: a folder with encoder.ckpt, masknet.ckpt and decoder.ckpt
     torchaudio                  Conv-TasNet: one file, the state dict
 
-Frequency tables in the files are rebuilt.  What does not fit is said in one sentence.  Whether a network estimates
+Frequency tables in the files are rebuilt; `export` writes MossFormer and MossFormer2 the other way.  What does not fit is said in one sentence.  Whether a network estimates
 masks or frames (`mapping`) does not stand in the weights: those called whamr need `mossformer2(mapping=True)`.
 """
 
