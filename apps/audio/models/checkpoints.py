@@ -7,8 +7,9 @@
     SpeechBrain                 DPRNN and SepFormer: a folder with encoder.ckpt, masknet.ckpt and decoder.ckpt
     torchaudio                  Conv-TasNet: one file, the state dict
 
-Frequency tables in the files are rebuilt; `export` writes MossFormer and MossFormer2 the other way.  What does not fit is said in one sentence.  Whether a network estimates
-masks or frames (`mapping`) does not stand in the weights: those called whamr need `mossformer2(mapping=True)`.
+Frequency tables in the files are rebuilt; `export` writes MossFormer and MossFormer2 the other way.  What does not fit
+is said in one sentence.  Whether a network estimates masks or frames (`mapping`) does not stand in the weights: those
+called whamr need `mossformer2(mapping=True)`.
 """
 
 __all__ = ["load_release", "read_release"]
