@@ -1,0 +1,1 @@
+"""Sweeps and boxes: sources, the scene generator, augmentation, checks, batches."""
