@@ -4,6 +4,7 @@ tensor       Sites, SparseTensor: coordinates (b, z, y, x) sorted, with features
 rulebook     which rows meet under which tap of a kernel, made once a set of sites
 convolution  submanifold, strided, inverse, transposed, depthwise convolutions and pooling
 grouping     windows: rows that stand in the same box of the grid
+flattened    groups of equal size along a curve through windows
 spconv       the same weights through spconv on CUDA
 """
 

@@ -2,9 +2,12 @@
 
 __all__ = ["GOLDENS"]
 
+from apps.pointcloud.models.goldens_flatformer import FLATFORMER_ENCODER
 from apps.pointcloud.models.goldens_openpcdet import FLATFORMER, OPENPCDET
+from apps.pointcloud.models.goldens_scatterformer import SCATTERFORMER
 
 GOLDENS = {
-    "flatformer": FLATFORMER,
+    "flatformer": FLATFORMER | FLATFORMER_ENCODER,
     "openpcdet": OPENPCDET,
+    "scatterformer": SCATTERFORMER,
 }

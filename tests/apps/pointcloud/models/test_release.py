@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from apps.pointcloud.models.goldens import GOLDENS
-from apps.pointcloud.models.goldens_openpcdet import FLATFORMER, OPENPCDET
+from apps.pointcloud.models.goldens_openpcdet import OPENPCDET
 from core.verify import read, verify
 
 FOLDER = Path(__file__).parents[3] / "golden"
 FILES = [path for part in ("vfe", "voxel", "bev") for path in sorted((FOLDER / "openpcdet").glob(f"{part}_*"))]
-FILES += [FOLDER / "flatformer" / f"{part}.safetensors" for part in ("vfe", "bev")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -20,4 +19,4 @@ def test_equals_the_release(path):
 
 
 def test_every_class_has_a_golden():
-    assert {read(path)[0].cls for path in FILES} == {*OPENPCDET, *FLATFORMER}
+    assert {read(path)[0].cls for path in FILES} == {*OPENPCDET}
