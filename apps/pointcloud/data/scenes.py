@@ -48,7 +48,7 @@ AHEAD = {
     "Pedestrian": (5.7, 8.9, 14.7, 22.4, 38.4),
     "Cyclist": (6.4, 13.7, 21.6, 32.8, 52.8),
 }
-NOISE, NEAREST_RETURN, KERB = 0.02, 2.0, 0.12
+NOISE, MARGIN, NEAREST_RETURN, KERB = 0.02, 0.03, 2.0, 0.12
 LEAST_POINTS = 5
 VIEW = np.deg2rad(41.0)
 
@@ -252,8 +252,12 @@ def _part(
     *,
     round: bool = False,
 ) -> Solid:
-    """A solid in a box: offset and size in shares of its length and width, bottom and top of its height."""
+    """A solid in a box: offset and size in shares of its length and width, bottom and top of its height.
+
+    Boxes stand a little off the surface, as annotated ones do: noise would put half of a face's points outside.
+    """
     x, y, z, dx, dy, dz, heading = box.tolist()
+    dx, dy = dx - 2 * MARGIN, dy - 2 * MARGIN
     cos, sin = np.cos(heading), np.sin(heading)
     u, v = offset[0] * dx, offset[1] * dy
     centre = (x + u * cos - v * sin, y + u * sin + v * cos, z + dz * ((bottom + top) / 2 - 0.5))
