@@ -12,7 +12,7 @@
 Shapes: mixture (B, T) -> (B, S, T); frames (B, n, N).  4.98 M parameters for 2 speakers, 8 or 16 kHz.
 
 Decided: frames stay channels last, residual and skip are one product.  The paper's masks are sigmoids, and so are the
-defaults; torchaudio's `conv_tasnet_base` (and its weights for Libri2Mix) takes `torch.relu`.
+defaults; torchaudio's `conv_tasnet_base` (and its weights for Libri2Mix) takes `nn.ReLU`.
 """
 
 __all__ = ["ConvTasNet", "ConvTasNetLayer", "ConvTasNetMasks", "conv_tasnet_base"]
@@ -84,7 +84,7 @@ class ConvTasNetMasks(nn.Module):
         skip: width of what every layer gives to the masks; dim by default.
         taps: of a convolution.
         speakers: S.
-        activation: of the masks.
+        activation: makes that of the masks.
         root: square roots of the frames go in, which are not negative then.
     """
 
@@ -99,11 +99,11 @@ class ConvTasNetMasks(nn.Module):
         skip: int | None = None,
         taps: int = 3,
         speakers: int = 2,
-        activation: Callable[[Tensor], Tensor] = torch.sigmoid,
+        activation: Callable[[], nn.Module] = nn.Sigmoid,
         root: bool = False,
     ) -> None:
         super().__init__()
-        self.dim, self.speakers, self.activation, self.root = dim, speakers, activation, root
+        self.dim, self.speakers, self.root = dim, speakers, root
         skip = skip or dim
         self.norm = GlobalNorm(channels)
         self.enter = nn.Linear(channels, dim)
@@ -114,6 +114,7 @@ class ConvTasNetMasks(nn.Module):
         )
         self.slope = nn.Parameter(torch.full((1,), 0.25))
         self.leave = nn.Linear(skip, speakers * channels)
+        self.activation = activation()
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """frames (B, T, channels), mask (B, T)."""
@@ -141,7 +142,7 @@ class ConvTasNet(SeparationNetwork):
         channels: filters of the encoder (N).
         kernel: samples of a frame (L).
         stride: samples from one frame to the next; half a kernel by default.
-        activation: of the masks.
+        activation: makes that of the masks.
         spectral: encoder and decoder start as a Fourier transform, frames pass a ReLU, and the mask network sees their
             square roots; training leaves the plateau at 0 dB much earlier. Neither in the paper nor in torchaudio.
     """
@@ -159,7 +160,7 @@ class ConvTasNet(SeparationNetwork):
         channels: int = 512,
         kernel: int = 16,
         stride: int | None = None,
-        activation: Callable[[Tensor], Tensor] = torch.sigmoid,
+        activation: Callable[[], nn.Module] = nn.Sigmoid,
         spectral: bool = False,
     ) -> None:
         masks = ConvTasNetMasks(
@@ -203,4 +204,4 @@ class ConvTasNet(SeparationNetwork):
 
 def conv_tasnet_base(speakers: int = 2) -> ConvTasNet:
     """The size that the paper found best, as `torchaudio.models.conv_tasnet_base`: masks by ReLU."""
-    return ConvTasNet(speakers=speakers, activation=torch.relu)
+    return ConvTasNet(speakers=speakers, activation=nn.ReLU)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchaudio
+from torch import nn
 
 from apps.audio.models import ConvTasNet, conv_tasnet_base, load_release
 from apps.audio.models.names_baselines import TORCHAUDIO
@@ -24,7 +25,7 @@ def both(kernel=16, activation="sigmoid"):
     ).double()
     for parameter in theirs.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    chosen = {"sigmoid": torch.sigmoid, "relu": torch.relu}[activation]
+    chosen = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}[activation]
     ours = ConvTasNet(12, 3, repeats=2, hidden=24, speakers=3, channels=20, kernel=kernel, activation=chosen).double()
     load(ours, theirs.state_dict(), TORCHAUDIO)
     return ours, theirs
