@@ -2,6 +2,7 @@
 
     layers    one of MossFormer2's 24 equal layers and its halves against a transcription of the release's operations
     floor     a layer's matrix products alone, into memory that is there already, against the layer
+    baselines Conv-TasNet of the published size against torchaudio's, 1 s and two clips of 2 s
     memory    what a layer keeps for the backward pass, in numbers a frame, and what recomputation leaves of it
 
 Both sides have the same weights, and their outputs and gradients are compared before anything is timed.
@@ -13,9 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
+import torchaudio
 from torch import Tensor, nn
 
+from apps.audio.models.conv_tasnet import conv_tasnet_base
 from apps.audio.models.layers import LayerStack, MossFormer2Layer, MossFormerLayer
+from apps.audio.models.names_baselines import TORCHAUDIO
 from apps.audio.models.names_mossformer import attention_rules, layer_rules, recurrent_rules
 from benchmarks.harness import Ratio, compare
 from benchmarks.peers.mossformer import PeerAttention, PeerLayers, PeerMemory
@@ -131,6 +135,21 @@ def floor(repeats: int) -> Iterator[Row]:
         yield "one layer, forward: its products alone", compare(partial(ours, x), products(), repeats), 1 / 1.3
 
 
+def baselines(repeats: int) -> Iterator[Row]:
+    ours, peer = conv_tasnet_base().eval(), torchaudio.models.conv_tasnet_base(2).eval()
+    load(ours, peer.state_dict(), TORCHAUDIO)
+    for clips, samples in ((1, 8000), (2, 16000)):
+        x = torch.randn(clips, samples)
+        with torch.no_grad():
+            error = ((ours(x) - peer(x[:, None])).norm() / ours(x).norm()).item()
+            if not error < 1e-5:
+                raise AssertionError(f"results differ by {error:.1e}")
+            ratio = compare(partial(ours, x), partial(peer, x[:, None]), max(7, repeats // 2))
+        yield f"Conv-TasNet, {clips} x {samples // 8000} s, forward: torchaudio", ratio, 1.0
+        ratio = compare(step(ours, x), step(peer, x[:, None]), max(5, repeats // 3))
+        yield f"Conv-TasNet, {clips} x {samples // 8000} s, training step: torchaudio", ratio, 1.0
+
+
 def kept(module: nn.Module, x: Tensor) -> int:
     """Bytes that a forward pass keeps for the backward pass, parameters and x itself aside."""
     own = {p.untyped_storage().data_ptr() for p in module.parameters()} | {x.untyped_storage().data_ptr()}
@@ -166,4 +185,4 @@ def memory(repeats: int) -> Iterator[Row]:
         yield described, Ratio(ratio, ratio, ratio), demand
 
 
-GROUPS = {"layers": layers, "floor": floor, "memory": memory}
+GROUPS = {"layers": layers, "floor": floor, "baselines": baselines, "memory": memory}
