@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from apps.audio.models import DPRNN, SepFormer, load_release
+from apps.audio.models import DPRNN, SepFormer, SeparationNetwork, load_release
 from apps.audio.models.dprnn import BidirectionalLSTM
-from apps.audio.models.dual_path import DualPathMasks, count_chunks, cut_chunks, join_chunks
+from apps.audio.models.dual_path import DualPathBlock, DualPathMasks, count_chunks, cut_chunks, join_chunks
 from apps.audio.models.goldens import GOLDENS
 from core.errors import UserError
+from core.mixers import Attention, JointAttention
 from core.verify import read, seeded, verify
 
 FOLDER = Path(__file__).parents[3] / "golden"
@@ -61,6 +62,15 @@ def test_a_sequence_of_an_lstm_ends_where_its_mask_does():
     torch.testing.assert_close(y[:1], mixer(x[:1]))
     torch.testing.assert_close(y[1:2, :2], mixer(x[1:2, :2]))
     assert not y[~mask].any()
+
+
+def test_mixers_of_the_core_within_and_across_chunks():
+    torch.manual_seed(0)
+    block = DualPathBlock(8, JointAttention(8, key_dim=4, group=4), Attention(8, 2))
+    network = SeparationNetwork(DualPathMasks(8, 8, [block], chunk=6), 8, kernel=8).double()
+    lengths, clips = torch.tensor([300, 90]), torch.randn(2, 300, dtype=torch.float64)
+    for row, clip, length in zip(network(clips, lengths), clips, lengths.tolist(), strict=True):
+        torch.testing.assert_close(row[:, :length], network(clip[None, :length])[0])
 
 
 def test_more_chunks_than_the_release_has_positions_for():
