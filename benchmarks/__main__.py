@@ -1,4 +1,4 @@
-"""`python -m benchmarks [core] [timeseries] [superres] [audio]`: every comparison as a markdown table.
+"""`python -m benchmarks [core] [timeseries] [superres] [audio] [pointcloud]`: every comparison as a markdown table.
 
 Ends with 1 where a demand is not reached.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import audio, core_ops, restoration, superres, timeseries
+from benchmarks import audio, core_ops, pointcloud, pointcloud_boxes, restoration, superres, timeseries
 from benchmarks.harness import Ratio, single_thread
 
 SUITES = {
@@ -20,6 +20,7 @@ SUITES = {
     "timeseries": timeseries.GROUPS,
     "superres": superres.GROUPS | restoration.GROUPS,
     "audio": audio.GROUPS,
+    "pointcloud": pointcloud.GROUPS | pointcloud_boxes.GROUPS,
 }
 
 

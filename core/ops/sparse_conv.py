@@ -7,7 +7,8 @@ Decided: one gather, one product and one sum a tap, never a table of N x taps, n
 tap every row occurs once on either side, so that no sum has two writers: results repeat bit by bit, on a GPU too, and
 do not depend on the number of threads. (spconv's CPU kernel sums all pairs in parallel without protection: with two
 threads one call in five is wrong by 3e-3.) The backward pass walks the same pairs. Half precision accumulates in
-float32. The gathered rows of all taps share one buffer, because fresh memory costs as much as the gather.
+float32. The gathered rows of all taps share one buffer, because fresh memory costs as much as the gather. What has no
+product but sums (depthwise, means) takes its pairs ordered by output row as well, summed by one kernel: twice as fast.
 """
 
 __all__ = [
@@ -21,10 +22,15 @@ __all__ = [
     "sparse_max_pool",
 ]
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+# Pairs of one bag at most: 16 MiB of 32 channels.
+_GROUP = 2**17
 
 
 class Tap(NamedTuple):
@@ -41,16 +47,72 @@ class Tap(NamedTuple):
     target: Tensor | None
 
 
-class Pairs(NamedTuple):
-    """All taps of a kernel between two sets of rows."""
+class Bag(NamedTuple):
+    """Taps together, their pairs ordered by output row.
 
-    taps: tuple[Tap, ...]
-    sources: int
-    targets: int
+    Attributes:
+        sources: (P,) rows of the input, tap after tap.
+        spans: a tap's position, and where its pairs begin and end.
+        order: (P,) numbers of the pairs, by their row of the output.
+        starts: (M,) where each row of the output begins in `order`.
+    """
+
+    sources: Tensor
+    spans: tuple[tuple[int, int, int], ...]
+    order: Tensor
+    starts: Tensor
+
+
+class Pairs:
+    """All taps of a kernel between two sets of rows.
+
+    Args:
+        taps: their pairs.
+        sources, targets: number of rows of the input and of the output.
+    """
+
+    def __init__(self, taps: Sequence[Tap], sources: int, targets: int) -> None:
+        self.taps, self.sources, self.targets = tuple(taps), sources, targets
+        self._bags: tuple[Bag, ...] | None = None
+        self._swapped: Pairs | None = None
 
     def swapped(self) -> "Pairs":
         """Input and output exchanged: the pairs of the inverse convolution."""
-        return Pairs(tuple(Tap(k, t, s) for k, s, t in self.taps), self.targets, self.sources)
+        if self._swapped is None:
+            self._swapped = Pairs([Tap(k, t, s) for k, s, t in self.taps], self.targets, self.sources)
+        return self._swapped
+
+    def bags(self) -> tuple[Bag, ...]:
+        """The taps by output row, in groups of limited size, without those where every row meets itself."""
+        if self._bags is None:
+            with torch.inference_mode(False):
+                self._bags = tuple(self._bag(group) for group in self._groups())
+        return self._bags
+
+    def _groups(self) -> Iterator[list[Tap]]:
+        group: list[Tap] = []
+        size = 0
+        for tap in self.taps:
+            count = 0 if tap.source is None else len(tap.source)
+            if group and size + count > _GROUP:
+                yield group
+                group, size = [], 0
+            if count:
+                group.append(tap)
+                size += count
+        if group:
+            yield group
+
+    def _bag(self, group: list[Tap]) -> Bag:
+        targets = torch.cat([t for _, _, t in group if t is not None])
+        counts = torch.bincount(targets, minlength=self.targets)
+        spans, start = [], 0
+        for position, source, _ in group:
+            assert source is not None
+            spans.append((position, start, start + len(source)))
+            start += len(source)
+        sources = torch.cat([s for _, s, _ in group if s is not None])
+        return Bag(sources, tuple(spans), targets.sort(stable=True).indices, counts.cumsum(0) - counts)
 
 
 def sparse_conv(x: Tensor, weight: Tensor, pairs: Pairs, bias: Tensor | None = None) -> Tensor:
@@ -120,13 +182,13 @@ def sparse_max_pool(x: Tensor, pairs: Pairs) -> Tensor:
 def sparse_average_pool(x: Tensor, pairs: Pairs) -> Tensor:
     """Mean of the rows that meet an output row; empty places do not count."""
     _check(x, pairs, x.shape[-1])
-    count = x.new_zeros(pairs.targets, 1)
+    count = x.new_zeros(pairs.targets)
     for _, source, target in pairs.taps:
         if source is None or target is None:
             count += 1
         else:
-            count.index_add_(0, target, count.new_ones(len(target), 1))
-    return _Sum.apply(x, pairs) / count.clamp(min=1)
+            count.index_add_(0, target, count.new_ones(len(target)))
+    return _Sum.apply(x, pairs) / count.clamp(min=1)[:, None]
 
 
 def _check(x: Tensor, pairs: Pairs, channels: int) -> None:
@@ -160,15 +222,20 @@ def _taps_of(weight: Tensor) -> Tensor:
     return weight.flatten(1, -2).permute(1, 2, 0).contiguous()
 
 
+def _identity(pairs: Pairs) -> int | None:
+    """Position of the tap where every row meets itself, if there is one."""
+    return next((k for k, source, _ in pairs.taps if source is None), None)
+
+
 def _convolve(x: Tensor, taps: Tensor, pairs: Pairs) -> Tensor:
     """taps (K, in, out) -> (M, out) in the type that sums are kept in."""
     channels, width = taps.shape[1:]
-    y = x.new_zeros(pairs.targets, width, dtype=_wide(x))
+    own = _identity(pairs)
+    y = x.new_zeros(pairs.targets, width, dtype=_wide(x)) if own is None else (x @ taps[own]).to(_wide(x))
     longest = _longest(pairs)
     gathered, products = x.new_empty(longest, channels), x.new_empty(longest, width)
     for k, source, target in pairs.taps:
         if source is None or target is None:
-            y += x @ taps[k]
             continue
         rows = torch.index_select(x, 0, source, out=gathered[: len(source)])
         y.index_add_(0, target, torch.mm(rows, taps[k], out=products[: len(source)]).to(y.dtype))
@@ -192,7 +259,10 @@ class _Convolution(torch.autograd.Function):
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         gradient = gradient.contiguous()
         back = weight.flatten(1, -2).transpose(0, 1).contiguous()
-        of_x = x.new_zeros(x.shape, dtype=_wide(x)) if wants_x else None
+        own = _identity(ctx.pairs)
+        of_x = None
+        if wants_x:
+            of_x = x.new_zeros(x.shape, dtype=_wide(x)) if own is None else (gradient @ back[own]).to(_wide(x))
         # (taps, out, in), so that each tap's product is written in one piece.
         of_weight = x.new_zeros(back.shape) if wants_weight else None
         longest = _longest(ctx.pairs)
@@ -205,11 +275,7 @@ class _Convolution(torch.autograd.Function):
                 tail = torch.index_select(x, 0, source, out=rows[: len(source)]) if wants_weight else rows
             if of_weight is not None:
                 torch.mm(head.T, tail, out=of_weight[k])
-            if of_x is None:
-                continue
-            if source is None:
-                of_x += head @ back[k]
-            else:
+            if of_x is not None and source is not None:
                 of_x.index_add_(0, source, torch.mm(head, back[k], out=rows[: len(source)]).to(of_x.dtype))
         if of_weight is not None:
             of_weight = of_weight.transpose(0, 1).reshape(weight.shape)
@@ -218,15 +284,19 @@ class _Convolution(torch.autograd.Function):
 
 
 def _depthwise(x: Tensor, taps: Tensor, pairs: Pairs) -> Tensor:
-    y = x.new_zeros(pairs.targets, x.shape[1], dtype=_wide(x))
-    gathered = x.new_empty(_longest(pairs), x.shape[1])
-    for k, source, target in pairs.taps:
-        if source is None or target is None:
-            y += x * taps[k]
-            continue
-        rows = torch.index_select(x, 0, source, out=gathered[: len(source)])
-        y.index_add_(0, target, rows.mul_(taps[k]).to(y.dtype))
-    return y
+    """taps (K, C) -> (M, C) in the type that sums are kept in."""
+    x, taps = x.to(_wide(x)), taps.to(_wide(x))
+    y: Tensor | None = None
+    for sources, spans, order, starts in pairs.bags():
+        rows = x.new_empty(len(sources), x.shape[1])
+        for k, start, end in spans:
+            # A tap at a time, while its rows are in the cache.
+            torch.index_select(x, 0, sources[start:end], out=rows[start:end]).mul_(taps[k])
+        sums = F.embedding_bag(order, rows, starts, mode="sum")
+        y = sums if y is None else y.add_(sums)
+    y = x.new_zeros(pairs.targets, x.shape[1]) if y is None else y
+    own = _identity(pairs)
+    return y if own is None else y.addcmul_(x, taps[own])
 
 
 class _Depthwise(torch.autograd.Function):
@@ -288,12 +358,9 @@ class _MaxPool(torch.autograd.Function):
 
 
 def _summed(x: Tensor, pairs: Pairs) -> Tensor:
-    y = x.new_zeros(pairs.targets, x.shape[1])
-    for _, source, target in pairs.taps:
-        if source is None or target is None:
-            y += x
-        else:
-            y.index_add_(0, target, x.index_select(0, source))
+    y = x.new_zeros(pairs.targets, x.shape[1]) if _identity(pairs) is None else x.clone()
+    for sources, _, order, starts in pairs.bags():
+        y += F.embedding_bag(sources[order], x, starts, mode="sum")
     return y
 
 

@@ -10,6 +10,7 @@ __all__ = ["Windows", "windows"]
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,15 +49,24 @@ def windows(sites: Sites, window: Sequence[int | None], shift: Sequence[int] | N
 
 
 def _windows(sites: Sites, window: tuple[int | None, ...], shift: tuple[int, ...]) -> Windows:
-    key = sites.coords[:, 0]
+    key, total = sites.coords[:, 0], sites.batch_size
     for axis, (extent, own, start) in enumerate(zip(sites.grid, window, shift, strict=True), 1):
         if own is not None:
-            count = (extent - 1 + start % own) // own + 1
-            key = key * count + (sites.coords[:, axis] + start % own).div(own, rounding_mode="floor")
-    key, order = key.sort(stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    first = torch.ones(len(key) + 1, dtype=torch.bool, device=key.device)
-    first[1:-1] = key[1:] != key[:-1]
-    offsets = first.nonzero().flatten()
-    return Windows(order, place, offsets if len(key) else offsets.new_zeros(1))
+            start = start % own
+            count = (extent - 1 + start) // own + 1
+            place = sites.coords[:, axis] + start if start else sites.coords[:, axis]
+            key = (key * count).add_(place.div(own, rounding_mode="floor") if own > 1 else place)
+            total *= count
+    order = _stable_order(key, total)
+    place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    ends = key.index_select(0, order).diff().nonzero().flatten()
+    offsets = torch.cat([ends.new_zeros(1), ends + 1, ends.new_full((min(len(key), 1),), len(key))])
+    return Windows(order, place, offsets)
+
+
+def _stable_order(key: Tensor, total: int) -> Tensor:
+    """The order that sorts numbers from 0 to `total` - 1."""
+    if key.device.type == "cpu" and total <= 2**16:
+        # Numpy sorts 16 bits digit by digit, three times faster.
+        return torch.from_numpy(key.numpy().astype(np.uint16).argsort(kind="stable"))
+    return key.argsort(stable=True)

@@ -160,7 +160,7 @@ def _submanifold(sites: Sites, kernel: tuple[int, ...], dilation: tuple[int, ...
             taps[volume - 1 - tap] = Tap(volume - 1 - tap, target, source)
             if column + 1 < last and run == 1:
                 pointer = pointer + hit
-    return Pairs(tuple(t for t in taps if t is not None), len(sites), len(sites))
+    return Pairs([tap for tap in taps if tap is not None], len(sites), len(sites))
 
 
 def _reach(sites: Sites, grid: tuple[int, ...], reached: list[list[tuple[Tensor, Tensor]]]) -> Step:
@@ -178,5 +178,5 @@ def _reach(sites: Sites, grid: tuple[int, ...], reached: list[list[tuple[Tensor,
         sources.append(source)
     distinct, rows = torch.unique(torch.cat(keys), return_inverse=True)
     targets = rows.split([len(key) for key in keys])
-    taps = tuple(Tap(tap, source, target) for tap, (source, target) in enumerate(zip(sources, targets, strict=True)))
+    taps = [Tap(tap, source, target) for tap, (source, target) in enumerate(zip(sources, targets, strict=True))]
     return Step(Pairs(taps, len(sites), len(distinct)), Sites.from_keys(distinct, grid, sites.batch_size))
