@@ -65,10 +65,13 @@ def prelu_moments(
         eps: added to the variance.
 
     Returns:
-        p (B, T, C), mean and rate (B, 1, 1).
+        p (B, T, C), mean and rate (B, 1, 1), these in single precision under autocast.
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
-        return _moments(zero_padding(F.prelu(x, slope), mask), mask, eps)
+        p, mean, rate = _moments(zero_padding(F.prelu(x, slope), mask), mask, eps)
+        # Autocast keeps what is summed over thousands of frames in single precision.
+        kind = mean.dtype if torch.is_autocast_enabled(x.device.type) else p.dtype
+        return p, mean.to(kind), rate.to(kind)
     return _PReLUMoments.apply(x, slope, mask, eps)
 
 
@@ -79,7 +82,7 @@ def _moments(p: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor
     mean = wide.sum((1, 2), keepdim=True) / count
     square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square().sum(1, keepdim=True) / count
     rate = torch.rsqrt((square - mean.square()).clamp(min=0) + eps)
-    return p, mean.to(p.dtype), rate.to(p.dtype)
+    return p, mean, rate
 
 
 def _count(x: Tensor, mask: Tensor | None, size: int) -> Tensor | float:
@@ -155,6 +158,7 @@ class _PReLUMoments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor, mask: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         p, mean, rate = _moments(zero_padding(F.prelu(x, slope), mask), mask, eps)
+        mean, rate = mean.to(p.dtype), rate.to(p.dtype)
         ctx.save_for_backward(x, slope, mask, mean, rate)
         return p, mean, rate
 

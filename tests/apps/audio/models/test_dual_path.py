@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from apps.audio.models import DPRNN, SepFormer, SeparationNetwork, load_release
+from apps.audio.models import DPRNN, SeparationNetwork, SepFormer, load_release
 from apps.audio.models.dprnn import BidirectionalLSTM
 from apps.audio.models.dual_path import DualPathBlock, DualPathMasks, count_chunks, cut_chunks, join_chunks
 from apps.audio.models.goldens import GOLDENS
