@@ -82,13 +82,15 @@ class DynamicVFE(nn.Module):
 
     def forward(self, voxels: PointVoxels) -> SparseTensor:
         """Points in voxels -> tensor of `out_dim` channels at the occupied ones."""
-        means = voxels.mean(voxels.points[:, :3])
-        x = self._inputs(voxels.points, means[voxels.voxel], voxels.sites.coords[voxels.voxel])
-        for linear, norm in zip(self.linears, self.norms, strict=True):
-            x = F.relu(norm(linear(x)))
+        means = voxels.mean(voxels.points[:, :3]).index_select(0, voxels.voxel)
+        y = self.linears[0](self._inputs(voxels.points, means, voxels.sites.coords.index_select(0, voxels.voxel)))
+        for layer, norm in enumerate(self.norms):
+            x = F.relu(norm(y))
             largest = voxels.largest(x)
-            if linear is not self.linears[-1]:
-                x = torch.cat([x, largest[voxels.voxel]], 1)
+            if layer + 1 < len(self.norms):
+                # The maximum's half of the next layer needs computing once a voxel, not once a point.
+                of_point, of_voxel = self.linears[layer + 1].weight.chunk(2, 1)
+                y = torch.addmm(F.linear(largest, of_voxel).index_select(0, voxels.voxel), x, of_point.T)
         return SparseTensor(largest, voxels.sites)
 
     def _inputs(self, points: Tensor, means: Tensor, coords: Tensor) -> Tensor:

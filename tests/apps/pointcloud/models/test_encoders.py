@@ -80,6 +80,17 @@ def test_a_single_row_leaves_the_statistics_alone():
     torch.testing.assert_close(y.features, encoder.eval()(voxelise(sweeps(1), GRID)).features)
 
 
+def test_autocast():
+    points = sweeps(40)
+    for encoder in encoders()[1:]:
+        exact = copy.deepcopy(encoder).eval()(voxelise(points, GRID)).features
+        with torch.autocast("cpu", torch.bfloat16):
+            y = encoder.eval()(voxelise(points, GRID)).features
+        assert (y.float() - exact).norm() < 2e-2 * exact.norm()
+        y.float().sum().backward()
+        assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
 def test_gradients_reach_the_points():
     points = sweeps(20)
     for encoder in encoders():
