@@ -251,7 +251,7 @@ class DetectionData(pl.LightningDataModule):
     def survey(self, name: str = "train", show: Callable[[Iterable], Iterable] = tqdm) -> Survey:
         """Counts over a part: what is out of range, empty, or of another class."""
         part = self.part(name)
-        return survey((part.frame(n) for n in show(range(len(part)))), self.classes, self.point_range)
+        return survey((item.load() for item in show(part.items)), self.classes, self.point_range)
 
     def training(self, seed: int, epochs: int) -> Training:
         """Endless augmented samples of one seed; the objects to paste are cut out now, once."""

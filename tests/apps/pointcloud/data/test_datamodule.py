@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from apps.pointcloud.data.augment import Augmentation
 from apps.pointcloud.data.datamodule import DetectionData, collate
@@ -214,3 +215,13 @@ def test_parts_that_are_not_there():
     with pytest.raises(ValueError, match="'tests' is not one of"):
         DetectionData(train=Few(FULL)).part("tests")
     assert collate([DetectionData(test=Few(EMPTY)).part("test")[0]])["points"].tokens.shape == (0, 4)
+
+
+def test_a_batch_moves_to_a_device_and_is_surveyed_as_it_is():
+    data = DetectionData(validation=Few(FULL, BROKEN, *(item.load() for item in Scenes(count=1).items())), batch_size=3)
+    (batch,) = batches(data)
+    moved = move_data_to_device(batch, torch.device("meta"))
+    assert moved["points"].tokens.is_meta and isinstance(moved["frames"][2], Frame)
+    assert moved["frames"][2].truth.count == batch["frames"][2].truth.count
+    found = data.survey("validation", show=iter)
+    assert found.frames == 3 and found.broken == 2 and found.boxes["Car"] >= 2
