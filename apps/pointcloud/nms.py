@@ -77,6 +77,6 @@ def nms_reference(boxes: Tensor, scores: Tensor, threshold: float) -> list[int]:
     order = sorted(range(len(boxes)), key=lambda n: (-scores[n].item(), n))
     kept: list[int] = []
     for n in order:
-        if not any(pairwise_iou(boxes[n : n + 1], boxes[k : k + 1]).item() > threshold for k in kept):
+        if not (pairwise_iou(boxes[n : n + 1], boxes[kept]) > threshold).any():
             kept.append(n)
     return kept
