@@ -12,7 +12,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import audio, core_ops, pointcloud, pointcloud_boxes, restoration, superres, timeseries
+from benchmarks import (
+    audio,
+    core_ops,
+    pointcloud,
+    pointcloud_boxes,
+    pointcloud_windows,
+    restoration,
+    superres,
+    timeseries,
+)
 from benchmarks.harness import Ratio, single_thread
 
 SUITES = {
@@ -20,7 +29,7 @@ SUITES = {
     "timeseries": timeseries.GROUPS,
     "superres": superres.GROUPS | restoration.GROUPS,
     "audio": audio.GROUPS,
-    "pointcloud": pointcloud.GROUPS | pointcloud_boxes.GROUPS,
+    "pointcloud": pointcloud.GROUPS | pointcloud_windows.GROUPS | pointcloud_boxes.GROUPS,
 }
 
 

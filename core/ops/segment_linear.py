@@ -13,8 +13,6 @@ States are kept a segment, never a token; sums run in float32 at least.
 
 __all__ = ["segment_linear_attention", "segment_linear_attention_reference"]
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
@@ -36,12 +34,8 @@ def segment_linear_attention(
         eps: added to the normaliser; a query without keys gets 0.
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
-    wide = (t.to(dtype) for t in (q, k, v))
-    if q.device.type == "cpu":
-        y = _Segments.apply(*wide, query_offsets.tolist(), key_offsets.tolist(), eps)
-    else:
-        y = _padded(*wide, query_offsets, key_offsets, eps)
-    return y.to(v.dtype)
+    form = _Segments.apply if q.device.type == "cpu" else _padded
+    return form(q.to(dtype), k.to(dtype), v.to(dtype), query_offsets, key_offsets, eps).to(v.dtype)
 
 
 def segment_linear_attention_reference(
@@ -58,63 +52,72 @@ def segment_linear_attention_reference(
 
 
 class _Segments(torch.autograd.Function):
-    """One segment after the other, heads first, so that a segment is a batch of H matrices in place."""
+    """One segment after the other, heads first, so that a segment is a batch of H matrices in place; what is divided by
+    is computed for all segments at once."""
 
     @staticmethod
-    def forward(ctx, q, k, v, query_offsets: list[int], key_offsets: list[int], eps: float) -> Tensor:
-        q, k, v = (t.transpose(0, 1).contiguous() for t in (q, k, v))
-        y = v.new_zeros(q.shape[1], v.shape[0], v.shape[2]).transpose(0, 1)
-        # What is divided by.
-        normaliser = q.new_full(q.shape[:2], 1.0)
+    def forward(ctx, q, k, v, query_offsets: Tensor, key_offsets: Tensor, eps: float) -> Tensor:
+        own_q, own_k = _numbers(query_offsets), _numbers(key_offsets)
+        totals = k.new_zeros(len(query_offsets) - 1, *k.shape[1:]).index_add_(0, own_k, k)
+        normaliser = (q * totals.index_select(0, own_q)).sum(-1, keepdim=True) + eps
+        heads_first = [t.transpose(0, 1).contiguous() for t in (q, k, v)]
+        y = v.new_zeros(v.shape[1], len(q), v.shape[2])
+        sizes = query_offsets.diff().tolist(), key_offsets.diff().tolist()
         states: list[Tensor | None] = []
-        for (a, b), (c, d) in zip(pairwise(query_offsets), pairwise(key_offsets), strict=True):
-            if a == b or c == d:
-                states.append(None)
-                continue
-            part, keys, values = q[:, a:b], k[:, c:d], v[:, c:d]
+        for part, keys, values, made in zip(*_split(sizes, *heads_first), y.split(sizes[0], 1), strict=True):
             if _pairs_are_cheaper(part, keys, values):
-                scores = part @ keys.transpose(1, 2)
-                norm, above = scores.sum(-1), scores @ values
+                torch.bmm(torch.bmm(part, keys.transpose(1, 2)), values, out=made)
                 states.append(None)
             else:
-                state, total = keys.transpose(1, 2) @ values, keys.sum(1)
-                norm, above = (part @ total[..., None]).squeeze(-1), part @ state
+                state = torch.bmm(keys.transpose(1, 2), values)
+                torch.bmm(part, state, out=made)
                 states.append(state)
-            norm = norm + eps
-            normaliser[:, a:b] = norm
-            torch.div(above, norm[..., None], out=y[:, a:b])
-        ctx.save_for_backward(q, k, v, y, normaliser)
-        ctx.states, ctx.offsets = states, (query_offsets, key_offsets)
-        return y.transpose(0, 1)
+        out = y.transpose(0, 1) / normaliser
+        ctx.save_for_backward(*heads_first, out, normaliser, totals, own_q, own_k)
+        ctx.states, ctx.sizes = states, sizes
+        return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        q, k, v, y, normaliser = ctx.saved_tensors
-        grad = grad.transpose(0, 1)
-        # Of the products above the line, and of the normaliser.
-        above = (grad / normaliser[..., None]).contiguous()
-        below = -(above * y).sum(-1)
-        # Laid out as the inputs are, tokens first.
-        grads = tuple(t.new_zeros(t.shape[1], t.shape[0], t.shape[2]).transpose(0, 1) for t in (q, k, v))
-        grad_q, grad_k, grad_v = grads
-        query_offsets, key_offsets = ctx.offsets
-        for (a, b), (c, d), state in zip(pairwise(query_offsets), pairwise(key_offsets), ctx.states, strict=True):
-            if a == b or c == d:
-                continue
-            part, keys, values, up, low = q[:, a:b], k[:, c:d], v[:, c:d], above[:, a:b], below[:, a:b, None]
+        *heads_first, out, normaliser, totals, own_q, own_k = ctx.saved_tensors
+        above = grad / normaliser
+        below = -(above * out).sum(-1, keepdim=True)
+        above = above.transpose(0, 1).contiguous()
+        grads = [torch.zeros_like(t) for t in heads_first]
+        rows = zip(
+            *_split(ctx.sizes, *heads_first),
+            above.split(ctx.sizes[0], 1),
+            *_split(ctx.sizes, *grads),
+            ctx.states,
+            strict=True,
+        )
+        for part, keys, values, up, of_part, of_keys, of_values, state in rows:
             if state is None:
-                of_scores = torch.baddbmm(low, up, values.transpose(1, 2))
-                grad_q[:, a:b] = of_scores @ keys
-                grad_k[:, c:d] = of_scores.transpose(1, 2) @ part
-                grad_v[:, c:d] = (part @ keys.transpose(1, 2)).transpose(1, 2) @ up
+                of_scores = torch.bmm(up, values.transpose(1, 2))
+                torch.bmm(of_scores, keys, out=of_part)
+                torch.bmm(of_scores.transpose(1, 2), part, out=of_keys)
+                torch.bmm(torch.bmm(keys, part.transpose(1, 2)), up, out=of_values)
             else:
-                turned = part.transpose(1, 2)
-                of_state, of_total = turned @ up, turned @ low
-                grad_q[:, a:b] = torch.baddbmm(low * keys.sum(1, keepdim=True), up, state.transpose(1, 2))
-                grad_k[:, c:d] = torch.baddbmm(of_total.transpose(1, 2), values, of_state.transpose(1, 2))
-                grad_v[:, c:d] = keys @ of_state
-        return *(t.transpose(0, 1) for t in grads), None, None, None
+                of_state = torch.bmm(part.transpose(1, 2), up)
+                torch.bmm(up, state.transpose(1, 2), out=of_part)
+                torch.bmm(values, of_state.transpose(1, 2), out=of_keys)
+                torch.bmm(keys, of_state, out=of_values)
+        grad_q, grad_k, grad_v = grads
+        of_totals = torch.zeros_like(totals).index_add_(0, own_q, below * heads_first[0].transpose(0, 1))
+        grad_q = torch.addcmul(grad_q.transpose(0, 1), below, totals.index_select(0, own_q))
+        grad_k = grad_k.transpose(0, 1) + of_totals.index_select(0, own_k)
+        return grad_q, grad_k, grad_v.transpose(0, 1), None, None, None
+
+
+def _numbers(offsets: Tensor) -> Tensor:
+    """(N,) the segment of each row."""
+    return torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
+
+
+def _split(sizes: tuple[list[int], list[int]], q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+    """Heads (H, N, d), (H, M, d), (H, M, e) cut into segments (H, n, d), (H, m, d), (H, m, e)."""
+    return q.split(sizes[0], 1), k.split(sizes[1], 1), v.split(sizes[1], 1)
 
 
 def _pairs_are_cheaper(q: Tensor, k: Tensor, v: Tensor) -> bool:
