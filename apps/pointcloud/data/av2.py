@@ -21,10 +21,11 @@ from apps.pointcloud.metrics.av2 import CATEGORIES, Av2Boxes
 from core.errors import UserError
 
 from .items import Frame, Item, Source
-from .public import data_folder, must_exist
+from .public import data_folder, must_exist, read_arrays
 
 RECORD = "the Argoverse 2 sensor set from https://www.argoverse.org/av2.html"
 CLASSES = (*CATEGORIES, "ANIMAL", "OFFICIAL_SIGNALER", "RAILED_VEHICLE", "TRAFFIC_LIGHT_TRAILER")
+STORED = ("xyz", "intensity", "center", "size", "quaternion_wxyz", "category", "num_interior_pts")
 CUBOID = ("category", "length_m", "width_m", "height_m", "qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
 
 
@@ -113,8 +114,7 @@ class _Stored(Item):
         self.path, self.name = path, path.stem
 
     def load(self) -> Frame:
-        with np.load(self.path, allow_pickle=False) as stored:
-            data = {name: stored[name] for name in stored}
+        data = read_arrays(self.path, STORED)
         points = np.concatenate([data["xyz"].T.astype(np.float32), data["intensity"].astype(np.float32)[:, None]], 1)
         return _frame(
             torch.from_numpy(points),

@@ -197,7 +197,7 @@ class DetectionData(pl.LightningDataModule):
         return source.label if source else "your files"
 
     def part(self, name: str) -> Sweeps:
-        """Frames of train, validation or test, listed once.
+        """Frames of train, validation or test, or those that `files` name (part "files"), listed once.
 
         Raises:
             UserError: there are none.
@@ -208,6 +208,8 @@ class DetectionData(pl.LightningDataModule):
         return self._parts[name]
 
     def _listed(self, name: str) -> tuple[Source, list[Item]]:
+        if name == "files":
+            return Source(), self.sweeps()
         if name == "test":
             if self.test is not None:
                 return self.test, self.test.items()
@@ -215,7 +217,7 @@ class DetectionData(pl.LightningDataModule):
         if name == "validation" and self.validation is not None:
             return self.validation, self.validation.items()
         if name not in ("train", "validation"):
-            raise ValueError(f"DetectionData: part {name!r} is not one of train, validation, test.")
+            raise ValueError(f"DetectionData: part {name!r} is not one of train, validation, test, files.")
         if self.train is None:
             raise UserError(f"--data: there are no {name} frames; name them with --data.{name} or --data.path.")
         items = self.train.items()

@@ -26,7 +26,7 @@ from core.errors import UserError, nearest
 
 from .clouds import read_cloud
 from .items import Frame, Item, Source
-from .public import data_folder, must_exist
+from .public import data_folder, must_exist, read_arrays
 
 CLASSES = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc", DONT_CARE)
 RECORD = "the KITTI object set from https://www.cvlibs.net/datasets/kitti/eval_object.php?obj_benchmark=3d"
@@ -111,10 +111,9 @@ class _Small(Item):
         self.folder, self.name, self.camera_view = folder, name, camera_view
 
     def load(self) -> Frame:
-        path = must_exist(self.folder / f"{self.name}.npz", "the ten frames")
-        with np.load(path, allow_pickle=False) as stored:
-            xyz = (stored["xyz_mm_delta"].cumsum(1) / 1000).astype(np.float32)
-            reflectance = (stored["reflectance_pct"] / 100).astype(np.float32)
+        stored = read_arrays(self.folder / f"{self.name}.npz", ("xyz_mm_delta", "reflectance_pct"))
+        xyz = (stored["xyz_mm_delta"].cumsum(1) / 1000).astype(np.float32)
+        reflectance = (stored["reflectance_pct"] / 100).astype(np.float32)
         points = torch.from_numpy(np.concatenate([xyz, reflectance[None]]).T.copy())
         calibration = read_calibration(self.folder / f"{self.name}.calib.txt")
         where = self.folder / f"{self.name}.label.txt"

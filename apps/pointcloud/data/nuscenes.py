@@ -28,7 +28,7 @@ from core.errors import UserError
 
 from .clouds import read_cloud
 from .items import Frame, Item, Source
-from .public import data_folder, must_exist
+from .public import data_folder, must_exist, read_arrays
 
 RECORD = "nuScenes from https://www.nuscenes.org/nuscenes#download"
 CATEGORIES = {
@@ -58,6 +58,9 @@ MINI = {"mini_train": (61, 553, 655, 757, 796, 1077, 1094, 1100), "mini_val": (1
 # x right, y forward to x forward, y left.
 TURN = torch.tensor([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.float64)
 EGO = 1.0
+STORED = (
+    "xyz", "intensity", "boxes", "velocity", "label", "num_lidar_pts", "class_names", "lidar2ego", "ego2global",
+)  # fmt: skip
 
 
 class NuscenesSweeps(Source):
@@ -227,8 +230,7 @@ class _Stored(Item):
         self.path, self.name = path, path.stem
 
     def load(self) -> Frame:
-        with np.load(self.path, allow_pickle=False) as stored:
-            data = {name: stored[name] for name in stored}
+        data = read_arrays(self.path, STORED)
         xyz = torch.from_numpy(data["xyz"].T.astype(np.float64))
         keep = ~((xyz[:, 0].abs() < EGO) & (xyz[:, 1].abs() < EGO))
         intensity = torch.from_numpy(data["intensity"].astype(np.float64))[:, None]

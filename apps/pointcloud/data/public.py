@@ -1,9 +1,13 @@
 """Where public sets of sweeps lie on this machine, and the sentence that says where to get a missing one."""
 
-__all__ = ["data_folder", "must_exist"]
+__all__ = ["data_folder", "must_exist", "read_arrays"]
 
 import os
+import zipfile
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import UserError
 
@@ -24,3 +28,16 @@ def must_exist(path: Path, record: str) -> Path:
     if path.exists():
         return path
     raise UserError(f"{path}: not found; get {record}, or name another root folder in OMNIMIX_DATA.")
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
+    """Arrays of a .npz file, nothing in it executed.
+
+    Raises:
+        UserError: it is not there, broken, or lacks an array.
+    """
+    try:
+        with np.load(must_exist(path, "the shipped frames"), allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        raise UserError(f"{path}: is broken or another file ({str(error)[:120]}); copy it again.") from None

@@ -177,6 +177,8 @@ def test_own_folder_and_files(tmp_path):
     assert [item.name for item in data.sweeps()] == ["0", "1", "2", "1"]
     assert data.sweeps()[0].load().points.shape == (4, 5) and data.describe() == "2 files or folders"
     assert Path(data.sweeps()[0].path).suffix == ".bin"
+    (batch,) = data.loader(DetectionData(files=[str(tmp_path / "points/1.bin")], columns=5).part("files"))
+    assert batch["points"].tokens.shape == (4, 4) and batch["boxes"].tokens.shape == (0, 7)
 
 
 def test_memory_keeps_frames_while_there_is_room():

@@ -100,6 +100,12 @@ def test_missing_sets(tmp_path, monkeypatch):
         Kitti("vall", path=str(official(tmp_path / "k"))).items()
     with pytest.raises(UserError, match="kitti: not found; get the ten frames"):
         KittiFrames().items()
+    (tmp_path / "pointcloud/kitti").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"000000\.npz: not found; get the shipped frames"):
+        KittiFrames().items()[0].load()
+    (tmp_path / "pointcloud/kitti/000000.npz").write_bytes(b"PK broken")
+    with pytest.raises(UserError, match=r"000000\.npz: is broken or another file"):
+        KittiFrames().items()[0].load()
     with pytest.raises(UserError, match="has no part test"):
         KittiFrames("test")
 
