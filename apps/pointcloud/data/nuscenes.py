@@ -8,7 +8,8 @@ of the vehicle itself (within 1 m along both axes) are left out.
 The files' axes are x right, y forward; here everything is turned by a quarter so that x is forward, as everywhere.
 Categories become the ten classes of the detection task, other objects are left out. Velocities are differences of
 positions of the same object at most 1.5 s away (3 s if both neighbours are there), NaN where there is none.
-`truth` is in the axes of the map, `pose` leads there. Bicycles and motorcycles in bicycle racks are left out of it.
+`truth` is in the axes of the map, `pose` leads there; bicycles in racks are annotated like others, the evaluation
+leaves them out.
 """
 
 __all__ = ["CATEGORIES", "NuscenesFrame", "NuscenesSweeps", "scenes_of"]
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apps.pointcloud.boxes import heading_of, points_in_boxes, rotation_matrix, transform
+from apps.pointcloud.boxes import heading_of, rotation_matrix, transform
 from apps.pointcloud.metrics.nuscenes import CLASSES, NuscenesBoxes
 from core.errors import UserError
 
@@ -189,17 +190,13 @@ class _KeyFrame(Item):
         rows = [row for row in rows if row["category"] in CATEGORIES]
         on_map = _map_boxes(rows, self.tables)
         names = [CATEGORIES[row["category"]] for row in rows]
-        parked = points_in_boxes(on_map[:, :3], racks).any(1).tolist()
-        keep = [not (p and name in ("bicycle", "motorcycle")) for p, name in zip(parked, names, strict=True)]
-        on_map = on_map[torch.tensor(keep, dtype=torch.bool)]
-        rows = [row for row, k in zip(rows, keep, strict=True) if k]
         attributes = [
             self.tables.attribute[row["attribute_tokens"][0]] if row["attribute_tokens"] else "" for row in rows
         ]
         points = np.array([row["num_lidar_pts"] + row["num_radar_pts"] for row in rows], dtype=np.float64)
-        names = [name for name, k in zip(names, keep, strict=True) if k]
         ego = self.tables.pose[self.tables.key[self.token]["ego_pose_token"]]["translation"][:2]
         truth = _truth(on_map, names, attributes, points, np.array(ego, dtype=np.float64))
+        truth = truth._replace(racks=racks[:, :7].numpy())
         return truth, transform(on_map, torch.linalg.inv(pose)).float()
 
 

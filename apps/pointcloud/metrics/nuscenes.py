@@ -15,8 +15,8 @@ the highest one reached, 1 if recall .1 is not reached. The detection score is
 
 A traffic cone has no angle, speed and attribute, a barrier no speed and attribute; a barrier's angle has the period pi.
 
-Objects without points and boxes beyond the class's range around the ego vehicle do not count. Bicycles and motorcycles
-in racks do not either; leave them out of what is passed in.
+Objects without points and boxes beyond the class's range around the ego vehicle do not count, nor do bicycles and
+motorcycles, annotated or found, whose centre is in an annotated bicycle rack.
 """
 
 __all__ = ["CLASSES", "RANGE", "NuscenesBoxes", "NuscenesScores", "evaluate"]
@@ -26,7 +26,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from apps.pointcloud.boxes import points_in_boxes
 
 from .matching import Floats, Ints, frame_numbers, frame_pairs, table, turns
 
@@ -36,6 +39,9 @@ RANGE = {
 }  # fmt: skip
 """Metres from the ego vehicle that a class is evaluated within."""
 CLASSES = tuple(RANGE)
+PARKED = ("bicycle", "motorcycle")
+COLUMNS = 8
+"""Fields of `NuscenesBoxes` with a row a box."""
 DISTANCES = (0.5, 1.0, 2.0, 4.0)
 ERRORS = ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err")
 MOST = 500
@@ -57,6 +63,7 @@ class NuscenesBoxes(NamedTuple):
         points: (M,) LiDAR and radar points in annotated boxes; anything in detections.
         score: (M,) of detections; anything in annotations.
         ego: (2,) where the ego vehicle is.
+        racks: (R, 7) bicycle racks, of annotations.
     """
 
     centre: Floats
@@ -68,6 +75,7 @@ class NuscenesBoxes(NamedTuple):
     points: Floats
     score: Floats
     ego: Floats
+    racks: Floats = np.zeros((0, 7))
 
 
 class NuscenesScores(NamedTuple):
@@ -105,8 +113,8 @@ def evaluate(truth: Sequence[NuscenesBoxes], found: Sequence[NuscenesBoxes]) -> 
     errors: dict[str, dict[str, float]] = {}
     objects: dict[str, int] = {}
     for name in CLASSES:
-        own = [_select(sample, name, annotated=True) for sample in truth]
-        others = [_select(sample, name, annotated=False) for sample in found]
+        own = [_select(sample, name, sample.racks, annotated=True) for sample in truth]
+        others = [_select(sample, name, t.racks, annotated=False) for sample, t in zip(found, truth, strict=True)]
         pairs = _Pairs(own, others)
         objects[name] = len(pairs.truth.names)
         aps[name] = {}
@@ -124,10 +132,17 @@ def evaluate(truth: Sequence[NuscenesBoxes], found: Sequence[NuscenesBoxes]) -> 
     return NuscenesScores(nds, mean_ap, means, aps, errors, objects)
 
 
-def _select(sample: NuscenesBoxes, name: str, *, annotated: bool) -> NuscenesBoxes:
+def _select(sample: NuscenesBoxes, name: str, racks: Floats, *, annotated: bool) -> NuscenesBoxes:
     near = np.hypot(*(sample.centre[:, :2] - sample.ego).T) < RANGE[name]
     keep = (sample.names == name) & near & ((sample.points > 0) if annotated else True)
-    return NuscenesBoxes(*(column[keep] for column in sample[:-1]), sample.ego)
+    if name in PARKED and len(racks):
+        keep &= ~points_in_boxes(torch.from_numpy(sample.centre), torch.from_numpy(racks)).any(1).numpy()
+    return _rows(sample, keep)
+
+
+def _rows(boxes: NuscenesBoxes, which: NDArray) -> NuscenesBoxes:
+    """Some of them, by a mask or by their numbers."""
+    return NuscenesBoxes(*(column[which] for column in boxes[:COLUMNS]), boxes.ego)
 
 
 class _Pairs:
@@ -137,7 +152,7 @@ class _Pairs:
         self.truth, everything = _joined(truth), _joined(found)
         number = len(everything.names)
         order = np.lexsort((np.arange(number), everything.score))[::-1]
-        self.found = NuscenesBoxes(*(column[order] for column in everything[:-1]), everything.ego)
+        self.found = _rows(everything, order)
         self.frames = frame_numbers([len(f.names) for f in found])[order]
         columns, rows = frame_pairs([len(f.names) for f in found], [len(t.names) for t in truth])
         place = np.empty(number, np.int64)
@@ -196,10 +211,7 @@ class _Pairs:
         return result
 
     def _differences(self, detections: Ints, objects: Ints, period: float) -> tuple[Floats, ...]:
-        own, other = (
-            NuscenesBoxes(*(column[index] for column in boxes[:-1]), boxes.ego)
-            for boxes, index in ((self.truth, objects), (self.found, detections))
-        )
+        own, other = _rows(self.truth, objects), _rows(self.found, detections)
         distance = np.sqrt(np.square(own.centre[:, :2] - other.centre[:, :2]).sum(1))
         shared = np.minimum(own.size, other.size).prod(1)
         size = 1 - shared / (own.size.prod(1) + other.size.prod(1) - shared)
@@ -219,5 +231,5 @@ def _running_mean(values: Floats) -> Floats:
 
 
 def _joined(samples: list[NuscenesBoxes]) -> NuscenesBoxes:
-    columns = zip(*(sample[:-1] for sample in samples), strict=True)
+    columns = zip(*(sample[:COLUMNS] for sample in samples), strict=True)
     return NuscenesBoxes(*(np.concatenate(column) for column in columns), np.zeros(2))

@@ -81,12 +81,16 @@ def test_nuscenes_tables(tmp_path):
     assert first.points.tolist() == [[10, pytest.approx(0, abs=1e-5), pytest.approx(-1.8), 50, 0]]
     assert second.points[:, :3].sub(torch.tensor([9.0, 0, -1.8])).abs().max() < 1e-4
     assert second.points[:, 4].tolist() == [0, 0.25, 0.5]
-    # The car: 10 m ahead, along the way the vehicle drives, at 2 m/s; the parked bicycle and the dog are left out.
-    assert first.names == second.names == ("car",)
+    # The car: 10 m ahead, along the way the vehicle drives, at 2 m/s; the dog is left out.
+    assert first.names == ("car",) and second.names == ("car", "bicycle")
     assert first.boxes[0].tolist() == pytest.approx([10, 0, -1.8, 4, 2, 1.5, 0, 2, 0], abs=1e-5)
     assert points_in_boxes(first.points, first.boxes).all()
     assert second.truth.centre[0].tolist() == [100, 11, 0] and second.truth.ego.tolist() == [100, 1]
-    assert second.truth.velocity[0].tolist() == [0, 2] and second.truth.attributes.tolist() == ["vehicle.parked"]
+    assert second.truth.velocity[0].tolist() == [0, 2] and second.truth.attributes.tolist() == ["vehicle.parked", ""]
+    # The bicycle stands in a rack: neither it nor who finds it counts.
+    perfect = second.truth._replace(score=np.ones(2))
+    assert nuscenes.evaluate([second.truth], [perfect]).objects["bicycle"] == 0
+    assert nuscenes.evaluate([second.truth._replace(racks=np.zeros((0, 7)))], [perfect]).objects["bicycle"] == 1
     assert len(NuscenesSweeps("mini_train", path=str(tmp_path), sweeps=1).items()[1].load().points) == 1
 
 

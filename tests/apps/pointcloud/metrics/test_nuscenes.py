@@ -69,3 +69,15 @@ def test_nothing_and_too_much():
         evaluate([empty], [sample([row] * 501)])
     with pytest.raises(ValueError, match="2 annotated samples, 1"):
         evaluate([empty, empty], [empty])
+
+
+def test_what_is_found_in_a_rack_is_not_wrong():
+    def bicycle(x: float, score: float) -> dict:
+        return {"translation": [x, 0.0, 0], "size": [0.6, 1.8, 1.2], "rotation": [1, 0, 0, 0], "velocity": None,
+                "num_pts": 5, "detection_name": "bicycle", "attribute_name": "", "detection_score": score}  # fmt: skip
+
+    truth = sample([bicycle(10, 0), bicycle(20, 0)])
+    found = sample([bicycle(10, 0.5), bicycle(21, 0.9), bicycle(20, 0.8)])
+    racked = truth._replace(racks=np.array([[20.5, 0, 0, 4, 2, 2, 0]]))
+    assert evaluate([racked], [found]).label_aps["bicycle"][0.5] == pytest.approx(1)
+    assert evaluate([truth], [found]).label_aps["bicycle"][0.5] < 0.7
