@@ -262,7 +262,7 @@ def blocks(
         drop_path: the last block's share, rising evenly from 0 at the first; or one share a block.
     """
     if isinstance(drop_path, int | float):
-        drop_path = torch.linspace(0, drop_path, depth).tolist()
+        drop_path = torch.linspace(0, drop_path, depth, device="cpu").tolist()
     return [
         Block(
             dim,

@@ -32,9 +32,10 @@ def evaluate(task: SeparationTask, trainer: pl.Trainer, data: SeparationData, ck
     table_rows = [Row(task.label, ours, ours=True), Row("the mixture itself", unprocessed)]
     published = PUBLISHED.get(data.label, {})
     table_rows += [Row(name, {"SI-SDRi": value}, "published, not run here") for name, value in published.items()]
-    silent = f"; {means['silent_files']:.0f} with a silent reference left out" if means["silent_files"] else ""
+    left_out = {"silent_files": "with a silent reference", "alike_files": "of voices that are alike"}
+    without = "".join(f"; {means[name]:.0f} {what} left out" for name, what in left_out.items() if means[name])
     table = Table(
-        f"{data.label}: {means['files']:.0f} mixtures of {data.speakers} speakers, {data.sample_rate} Hz{silent}",
+        f"{data.label}: {means['files']:.0f} mixtures of {data.speakers} speakers, {data.sample_rate} Hz{without}",
         list(COLUMNS.values()),
         table_rows,
         f"dB, best permutation, mean over speakers, then over mixtures; seed {task.config.get('seed_everything')}; "

@@ -1,4 +1,4 @@
-"""SI-SDR, SDR and their improvements as separation papers report them, in float64, and the loss networks train on.
+"""SI-SDR, SDR and their improvements as separation papers report them, in float64.
 
 With the means of estimate e and reference t removed (Le Roux et al. 2019; papers call the same number SI-SNR),
 
@@ -11,7 +11,8 @@ over files.
 
 torchmetrics' SI-SDR leaves the means in unless told otherwise (0.12 dB on speech), and gives about -108 dB for a silent
 reference. Here a reference whose energy is 60 dB below the mixture's counts as silent: it has no value, its file is
-told apart by `Row.silent` and is in no average. A silent ESTIMATE scores 0 dB, so that silence is no way out; equal
+told apart by `Row.silent` and is in no average. Nor is a file whose mixture is the reference already to 60 dB (two
+times the same voice): its improvement has no bound. A silent ESTIMATE scores 0 dB, so that silence is no way out; equal
 signals score what float64 can tell, about 157 dB, not infinity.
 
 Estimates and references are (S, T); a permutation (..., S) says, as in torchmetrics, which estimate belongs to
@@ -22,10 +23,8 @@ __all__ = [
     "Row",
     "average",
     "best_permutation",
-    "hard_mean",
     "permuted",
     "pesq",
-    "pit_loss",
     "score",
     "sdr",
     "si_sdr",
@@ -51,6 +50,7 @@ from torchmetrics.functional.audio import signal_distortion_ratio
 from core.errors import UserError
 
 SILENT_DB = -60.0
+ALIKE_DB = 60.0
 ALL_PERMUTATIONS = 4
 """Up to so many speakers all permutations are tried; beyond, the assignment is solved on the host."""
 
@@ -83,6 +83,11 @@ class Row:
     def si_sdri(self) -> float:
         """SI-SDR improvement; SI-SNRi is the same number."""
         return self.si_sdr - self.mix_si_sdr
+
+    @property
+    def alike(self) -> bool:
+        """Whether the mixture is what it is to be separated into."""
+        return self.mix_si_sdr > ALIKE_DB
 
     @property
     def sdri(self) -> float:
@@ -153,56 +158,6 @@ def permuted(estimates: Tensor, permutation: Tensor) -> Tensor:
     return estimates.gather(-2, permutation[..., None].expand(*permutation.shape, estimates.shape[-1]))
 
 
-def pit_loss(estimates: Tensor, targets: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Negative SI-SDR in dB of the best permutation, of each clip by itself.
-
-    The permutation is chosen from inner products; the loss is computed from the residual of the chosen pairs, exact
-    also where they agree to 60 dB. Silent references have no part in their clip's mean; a clip of nothing else has
-    loss 0.
-
-    Args:
-        estimates, targets: (B, S, T).
-        lengths: (B,) samples of each clip; what lies behind is ignored. All T by default.
-
-    Returns:
-        The loss (B,) in float32 at least, and the permutation (B, S).
-
-    Raises:
-        ValueError: other shapes.
-    """
-    if estimates.dim() != 3 or estimates.shape != targets.shape:
-        raise ValueError(
-            f"pit_loss: estimates {tuple(estimates.shape)} and targets {tuple(targets.shape)} must both be (B, S, T)."
-        )
-    estimates, targets = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x for x in (estimates, targets))
-    estimates, targets = _centred(estimates, lengths), _centred(targets, lengths)
-    energy = (targets * targets).sum(-1)
-    # In half precision close permutations would be mistaken.
-    with torch.no_grad(), torch.autocast(estimates.device.type, enabled=False):
-        # Energies of uncorrelated speakers add up to about the mixture's.
-        real = energy > 10 ** (SILENT_DB / 10) * energy.sum(-1, keepdim=True)
-        inner = estimates @ targets.mT
-        powers = (estimates * estimates).sum(-1)[..., None] * energy[:, None]
-        share = (inner * inner / powers.clamp(min=torch.finfo(inner.dtype).tiny)).clamp(0, 1 - 1e-6)
-        scores = (share.clamp(min=1e-6) / (1 - share)).log10() * real[:, None]
-        _, permutation = best_permutation(scores)
-    estimates = permuted(estimates, permutation)
-    safe = energy.where(real, torch.ones_like(energy))
-    part = targets * ((estimates * targets).sum(-1) / safe)[..., None]
-    signal, noise = (part * part).sum(-1), ((estimates - part) ** 2).sum(-1)
-    # Relative to the reference: the loss and its gradient stay finite for silent and for perfect estimates.
-    least = 1e-8 * safe
-    value = 10 * ((signal + least) / (noise + least)).log10()
-    loss = -(value * real).sum(-1) / real.sum(-1).clamp(min=1)
-    return loss, permutation
-
-
-def hard_mean(loss: Tensor, threshold: float = -30.0) -> Tensor:
-    """Mean of the losses (B,) above `threshold` dB: clips that are solved already no longer count; 0 if all are."""
-    hard = loss > threshold
-    return (loss * hard).sum() / hard.sum().clamp(min=1)
-
-
 def silent_references(targets: Tensor, mixture: Tensor) -> tuple[int, ...]:
     """Which of (S, T) are 60 dB below the mixture (T,), or constant."""
     spread = [_wide(x) - _wide(x).mean(-1, keepdim=True) for x in (targets, mixture)]
@@ -258,16 +213,22 @@ def score(
 
 
 def average(rows: Sequence[Row]) -> dict[str, float]:
-    """Means over the files without silent references: si_sdr, si_sdri, sdr, sdri, mix_si_sdr, mix_sdr, pesq and stoi
-    where there are any, and `files` and `silent_files`, how many were averaged and how many left out.
+    """Means over the files without silent references and without voices that are alike: si_sdr, si_sdri, sdr, sdri,
+    mix_si_sdr, mix_sdr, pesq and stoi where there are any; and how many were averaged (`files`) and left out
+    (`silent_files`, `alike_files`).
 
     Raises:
         ValueError: no rows.
     """
     if not rows:
         raise ValueError("average: there are no rows; the set holds no files.")
-    counted = [row for row in rows if not row.silent]
-    means = {"files": float(len(counted)), "silent_files": float(len(rows) - len(counted))}
+    heard = [row for row in rows if not row.silent]
+    counted = [row for row in heard if not row.alike]
+    means = {
+        "files": float(len(counted)),
+        "silent_files": float(len(rows) - len(heard)),
+        "alike_files": float(len(heard) - len(counted)),
+    }
     for name in ("si_sdr", "si_sdri", "sdr", "sdri", "mix_si_sdr", "mix_sdr", "pesq", "stoi"):
         values = [value for row in counted if not math.isnan(value := getattr(row, name))]
         if values or name not in ("pesq", "stoi"):
@@ -319,12 +280,3 @@ def _permutations(speakers: int) -> list[tuple[int, ...]]:
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.float64)
-
-
-def _centred(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, S, T) less its mean over each clip's own samples, 0 behind its end."""
-    if lengths is None:
-        return x - x.mean(-1, keepdim=True)
-    real = (torch.arange(x.shape[-1], device=x.device) < lengths[:, None])[:, None]
-    x = x.masked_fill(~real, 0)
-    return (x - x.sum(-1, keepdim=True) / lengths.clamp(min=1)[:, None, None]) * real

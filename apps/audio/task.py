@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from apps.audio.metrics import best_permutation, hard_mean, pit_loss, si_sdr, silent_references
+from apps.audio.losses import hard_mean, pit_loss
+from apps.audio.metrics import ALIKE_DB, best_permutation, si_sdr, silent_references
 from apps.audio.separate import separate
 from core.errors import UserError
 from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_class
@@ -110,11 +111,11 @@ class SeparationTask(Task):
         estimates = self(batch["mixture"], batch["lengths"])
         for clip, length in enumerate(batch["lengths"].tolist()):
             mixture, targets = batch["mixture"][clip, :length], batch["targets"][clip, :, :length]
-            if silent_references(targets, mixture):
+            before = si_sdr(mixture, targets).mean()
+            if silent_references(targets, mixture) or before > ALIKE_DB:
                 continue
-            scores = si_sdr(estimates[clip, :, None, :length], targets)
-            value, _ = best_permutation(scores)
-            metric.update((value - si_sdr(mixture, targets).mean()).float(), weight=1)
+            value, _ = best_permutation(si_sdr(estimates[clip, :, None, :length], targets))
+            metric.update((value - before).float(), weight=1)
         self.log(name, metric, on_epoch=True, prog_bar=True, batch_size=len(batch["lengths"]))
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[tuple[int, Tensor]]:

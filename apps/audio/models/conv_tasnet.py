@@ -18,13 +18,12 @@ defaults; torchaudio's `conv_tasnet_base` (and its weights for Libri2Mix) takes 
 __all__ = ["ConvTasNet", "ConvTasNetLayer", "ConvTasNetMasks", "conv_tasnet_base"]
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.audio.models.waveform import SeparationNetwork, _check, frame_mask, square_roots
+from apps.audio.models.waveform import SeparationNetwork, square_roots
 from core.layout import zero_padding
 from core.norms import GlobalNorm
 from core.ops.depthwise import depthwise
@@ -176,30 +175,13 @@ class ConvTasNet(SeparationNetwork):
             root=spectral,
         )
         super().__init__(masks, channels, kernel=kernel, stride=stride, fourier=spectral)
+        self.side = kernel // 2
         self.rectified = spectral
 
-    def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """mixture (B, T) and lengths (B,) as in `SeparationNetwork` -> (B, S, T), 0 behind a clip's end."""
-        _check(mixture, lengths)
-        samples, side = mixture.shape[1], self.kernel // 2
-        real = mask = None
-        count = self.count_frames(samples + 2 * side)
-        if lengths is not None and bool((lengths != samples).any()):
-            counts = [self.count_frames(length + 2 * side) for length in lengths.tolist()]
-            mask = frame_mask(torch.tensor(counts, device=mixture.device), count)
-            real = frame_mask(lengths.to(mixture.device), samples)
-            mixture = mixture.masked_fill(~real, 0)
-        filled = (count - 1) * self.stride + self.kernel
-        # Sound keeps all its digits; half precision is for the network in between.
-        whole = partial(torch.autocast, mixture.device.type, enabled=False)
-        with whole():
-            cut = F.pad(mixture, (side, max(filled - samples - side, 0))).unfold(-1, self.kernel, self.stride)
-            frames = F.linear(cut, self.encoder)
-            frames = zero_padding(torch.relu(frames) if self.rectified else frames, mask)
-        masks = self.masks(frames, mask).to(frames.dtype)
-        with whole():
-            waveforms = self._decode(masks * frames[:, :, None], mask)[..., side : side + samples]
-        return waveforms if real is None else waveforms * real[:, None]
+    def encode(self, cut: Tensor) -> Tensor:
+        """Pieces of the mixture (B, T, kernel) to frames (B, T, channels)."""
+        frames = F.linear(cut, self.encoder)
+        return torch.relu(frames) if self.rectified else frames
 
 
 def conv_tasnet_base(speakers: int = 2) -> ConvTasNet:

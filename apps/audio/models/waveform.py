@@ -84,6 +84,9 @@ class SeparationNetwork(nn.Module):
         fourier: encoder and decoder start as a windowed Fourier transform instead of at random.
         official: last samples that fill no frame are left out, as in the releases.
 
+    Attributes:
+        side: samples of silence around the mixture, none but where a subclass says so.
+
     Raises:
         ValueError: `fourier` with a number of channels that is no multiple of 4.
     """
@@ -100,6 +103,7 @@ class SeparationNetwork(nn.Module):
         official: bool = False,
     ) -> None:
         super().__init__()
+        self.side = 0
         if fourier and channels % 4:
             raise ValueError(f"channels {channels}; a Fourier start needs a multiple of 4")
         self.kernel = kernel
@@ -135,23 +139,28 @@ class SeparationNetwork(nn.Module):
             lengths = lengths.to(mixture.device)
             real = torch.arange(samples, device=mixture.device) < lengths[:, None]
             mixture = mixture.masked_fill(~real, 0)
-        count = self.count_frames(samples)
+        side = self.side
+        count = self.count_frames(samples + 2 * side)
         mask = (
             None
             if real is None or lengths is None
-            else frame_mask((lengths - self._short).clamp(min=0) // self.stride + 1, count)
+            else frame_mask((lengths + 2 * side - self._short).clamp(min=0) // self.stride + 1, count)
         )
         filled = (count - 1) * self.stride + self.kernel
-        cut = F.pad(mixture, (0, max(filled - samples, 0))).unfold(-1, self.kernel, self.stride)
+        cut = F.pad(mixture, (side, max(filled - samples - side, 0))).unfold(-1, self.kernel, self.stride)
         # Sound keeps all its digits; half precision is for the network in between.
         whole = partial(torch.autocast, mixture.device.type, enabled=False)
         with whole():
-            frames = zero_padding(torch.relu(F.linear(cut, self.encoder)), mask)
+            frames = zero_padding(self.encode(cut), mask)
         separated = self.masks(frames, mask).to(frames.dtype)
         with whole():
             waveforms = self._decode(separated if self.mapping else separated * frames[:, :, None], mask)
-        waveforms = F.pad(waveforms, (0, max(samples - filled, 0)))[..., :samples]
+        waveforms = F.pad(waveforms, (0, max(samples + side - filled, 0)))[..., side : side + samples]
         return waveforms if real is None else waveforms * real[:, None]
+
+    def encode(self, cut: Tensor) -> Tensor:
+        """Pieces of the mixture (B, T, kernel) to frames (B, T, channels)."""
+        return torch.relu(F.linear(cut, self.encoder))
 
     def _decode(self, frames: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, S, channels) to waveforms that end with the last frame."""

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from apps.audio.data.sources import Samples
-from apps.audio.metrics import best_permutation, pit_loss, si_sdr
+from apps.audio.losses import pit_loss
+from apps.audio.metrics import best_permutation, si_sdr
 from apps.audio.models import MossFormer2
 from core.errors import UserError
 

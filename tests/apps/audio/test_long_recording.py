@@ -14,7 +14,8 @@ from apps.audio.models import MossFormer2
 from apps.audio.separate import separate_file
 
 torch.manual_seed(0)
-network = MossFormer2(32, 2, channels=64, kernel=64, stride=32, hidden=64, key_dim=16, group=64, inner=16, order=5).eval()
+network = MossFormer2(32, 2, channels=64, kernel=64, stride=32, hidden=64, key_dim=16, group=64, inner=16, order=5)
+network.eval()
 made = separate_file(network, sys.argv[1], sys.argv[2:4], 8000, seconds=8.0)
 print(made.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
