@@ -3,6 +3,8 @@
 linear_attention  fla's naive_recurrent_linear_attn (features elu + 1 before the op, scale d^-1/2)
 metaformer        Pooling, Attention
 swin              WindowAttention, SwinTransformerBlock, BasicLayer of the dense-prediction code
+
+Those for points stand in `core.mixers.goldens_points`.
 """
 
 __all__ = ["GOLDENS"]
@@ -16,6 +18,7 @@ from core.blocks import Block, PreNorm, Stack
 from core.channels import MLP
 from core.checkpoint import Mapping, Rule, derive, same
 from core.mixers.attention import Attention
+from core.mixers.goldens_points import GOLDENS as POINTS
 from core.mixers.linear_attention import elu_plus_one
 from core.mixers.pooling import Pooling
 from core.mixers.window import WindowAttention
@@ -190,4 +193,5 @@ GOLDENS: dict[str, dict[str, Golden]] = {
             _on_map,
         ),
     },
+    **POINTS,
 }
