@@ -23,13 +23,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from apps.pointcloud.boxes import points_in_boxes, wrap
+from apps.pointcloud.ranges import check_range
 from core.errors import UserError
 from core.layout import Ragged
 from core.training.draws import Draws, generator
 from core.training.loader import ResumableLoader
 
 from .augment import Augmentation, Database, database_of
-from .checks import Survey, check_names, check_range, clean, inside_range, survey
+from .checks import Survey, check_names, clean, inside_range, survey
 from .clouds import list_clouds
 from .folders import Folder
 from .items import FileItem, Frame, Item, Source

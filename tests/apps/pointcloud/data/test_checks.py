@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from apps.pointcloud.data.checks import check_names, check_range, clean, grid_size, inside_range, survey
+from apps.pointcloud.data.checks import check_names, clean, inside_range, survey
 from apps.pointcloud.data.items import Frame
+from apps.pointcloud.ranges import check_range, grid_size
 from core.errors import UserError
 
 RANGE = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)
