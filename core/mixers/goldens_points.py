@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.blocks import Block
+from core.blocks import Block, PostNorm
 from core.channels import MLP
 from core.checkpoint import Mapping, Rule, derive, same
 from core.layout import Ragged
+from core.mixers.point_pair_attention import PointPairAttention
+from core.mixers.point_pair_transformer import PointPairTransformer
 from core.mixers.triplane_windows import TriPlaneWindowAttention
 from core.verify import Facts, Golden
 
@@ -56,6 +58,56 @@ def _voxels(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
     return run(Ragged(inputs["x"], F.pad(counts.cumsum(0), (1, 0)), inputs["xyz"])).tokens
 
 
+# roitr
+
+
+class _Projected(nn.Module):
+    """A layer between two projections; how it is called differs."""
+
+    def __init__(self, facts: Facts, inner: nn.Module) -> None:
+        super().__init__()
+        width = facts.config["hidden_dim"]
+        self.enter, self.leave = (
+            nn.Linear(facts.config["input_dim"], width),
+            nn.Linear(width, facts.config["output_dim"]),
+        )
+        self.inner = inner
+
+
+class _Local(_Projected):
+    def __init__(self, facts: Facts) -> None:
+        width, heads = facts.config["hidden_dim"], facts.config["num_heads"]
+        super().__init__(facts, PostNorm(width, PointPairAttention(width, heads)))
+
+    def forward(self, feats: Tensor, node_idx: Tensor, group_idx: Tensor, ppfs: Tensor) -> Tensor:
+        x, block = self.enter(feats), self.inner
+        assert isinstance(block, PostNorm) and isinstance(block.inner, PointPairAttention)
+        attend = block.inner.attend
+        return self.leave(block.around(x[node_idx], lambda nodes: attend(nodes, x, group_idx, ppfs)))
+
+
+class _Global(_Projected):
+    def __init__(self, facts: Facts) -> None:
+        cross = [{"self": False, "cross": True}[name] for name in facts.config["blocks"]]
+        embedding = facts.get("with_cross_pos_embed", False)
+        width, heads = facts.config["hidden_dim"], facts.config["num_heads"]
+        super().__init__(facts, PointPairTransformer(width, heads, cross, cross_embedding=embedding))
+
+    def forward(self, ref_feats: Tensor, src_feats: Tensor, ref_ppfs: Tensor, src_ppfs: Tensor) -> list[Tensor]:
+        assert isinstance(self.inner, PointPairTransformer)
+        sets = self.inner.mix(self.enter(ref_feats)[None], ref_ppfs, self.enter(src_feats)[None], src_ppfs)
+        return [self.leave(x[0]) for x in sets if x is not None]
+
+
+def _projections(ours: str, theirs: str) -> list[Rule]:
+    names = {"q": "q", "k": "k", "v": "v", "pair_key": "p", "pair_value": "vp"}
+    names |= {"place_q": "pq", "place_k": "pk", "place_v": "vk"}
+    return [same(f"{ours}{own}.{{p}}", f"{theirs}proj_{other}.{{p}}") for own, other in names.items()]
+
+
+_ENDS = [same("enter.{p}", "in_proj.{p}"), same("leave.{p}", "out_proj.{p}")]
+_OURS, _THEIRS = "inner.blocks.{i}.", "transformer.layers.{i}."
+
 GOLDENS: dict[str, dict[str, Golden]] = {
     "condaformer": {
         "BasicBlock_Attention": Golden(
@@ -72,6 +124,31 @@ GOLDENS: dict[str, dict[str, Golden]] = {
                 same("feed.inner.leave.{p}", "mlp.fc2.{p}"),
             ),
             _voxels,
+        ),
+    },
+    "roitr": {
+        "LocalPPFTransformer": Golden(
+            _Local,
+            Mapping(
+                *_ENDS,
+                *_projections("inner.inner.", "transformer.attention."),
+                same("inner.inner.embed.{p}", "embedding.proj.{p}"),
+                same("inner.inner.out.{p}", "transformer.linear.{p}"),
+                same("inner.norm.{p}", "transformer.norm.{p}"),
+            ),
+        ),
+        "PPFTransformer": Golden(
+            _Global,
+            Mapping(
+                *_ENDS,
+                *_projections(_OURS, f"{_THEIRS}attention.attention."),
+                same("inner.embed.{p}", "embedding.proj.{p}"),
+                same(f"{_OURS}out.{{p}}", f"{_THEIRS}attention.linear.{{p}}"),
+                same(f"{_OURS}norm.{{p}}", f"{_THEIRS}attention.norm.{{p}}"),
+                same(f"{_OURS}feed.enter.{{p}}", f"{_THEIRS}output.expand.{{p}}"),
+                same(f"{_OURS}feed.leave.{{p}}", f"{_THEIRS}output.squeeze.{{p}}"),
+                same(f"{_OURS}feed_norm.{{p}}", f"{_THEIRS}output.norm.{{p}}"),
+            ),
         ),
     },
 }

@@ -11,10 +11,13 @@ joint_attention   local squared-ReLU attention and global linear attention toget
 legendre          the memory of a signal as Legendre coefficients
 linear            linear attention: whole, causal in chunks, from a state
 merge             one softmax over several key sets; merging partial results
+neighbours        the nearest points of each point
 normalise         norms that keep one tensor for the backward pass, over time without padding
+point_pairs       pairs of points as rotations leave them, attention with embeddings of pairs
 recomputed        a linear layer of something cheap, which is computed again instead of kept
 reorder           rows in another order
 segments          sums over rows that carry the same number
 sparse_conv       convolution and pooling over pairs of rows
+table_attention   softmax attention with tables of relative positions for queries, keys and values
 topk              several softmaxes over the largest scores of a row
 """
