@@ -82,11 +82,6 @@ class SeparationTask(Task):
             load_release(self.net, self.weights)
         self.facts = {"speakers": speakers, "sample_rate": sample_rate}
 
-    def restore_facts(self, ckpt_path: str | None) -> None:
-        """What a checkpoint says of its data, before the network is built."""
-        if ckpt_path:
-            self.facts = torch.load(ckpt_path, map_location="cpu", weights_only=True)["omnimix"]["facts"]
-
     def forward(self, mixture: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T) and lengths (B,) -> (B, S, T)."""
         assert self.net is not None

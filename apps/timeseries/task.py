@@ -172,8 +172,7 @@ class ForecastTask(Task):
         Raises:
             UserError: the network was not trained by `fit`.
         """
-        if ckpt_path:
-            self.facts = torch.load(ckpt_path, map_location="cpu", weights_only=True)["omnimix"]["facts"]
+        super().restore_facts(ckpt_path)
         if not self.facts.get("scaler"):
             raise UserError("predict needs --ckpt_path with a checkpoint that fit has written.")
 

@@ -106,3 +106,8 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.facts = checkpoint.get("omnimix", {}).get("facts", self.facts)
+
+    def restore_facts(self, ckpt_path: str | None) -> None:
+        """What a checkpoint says of its data, before the network is built."""
+        if ckpt_path:
+            self.facts = torch.load(ckpt_path, map_location="cpu", weights_only=True)["omnimix"]["facts"]

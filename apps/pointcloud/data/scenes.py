@@ -17,6 +17,7 @@ A scene depends on (seed, number) alone: other seeds are other parts.
 
 __all__ = ["CLASSES", "Scenes"]
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from core.errors import UserError
 from core.training.draws import generator
 
 from .items import Frame, Item, Source
-from .sensors import HDL64, Rays, Sensor, Solid, hits, window
+from .sensors import Rays, Sensor, Solid, hdl64, hits, window
 
 CLASSES = ("Car", "Van", "Pedestrian", "Cyclist")
 # Mean and deviation of length, width, height, and quantiles .05, .25, .5, .75, .95 of the distance ahead.
@@ -67,7 +68,7 @@ class Scenes(Source):
     Args:
         count: how many.
         seed: other seeds, other scenes.
-        sensor: 64 beams by default.
+        sensor: makes it; 64 beams by default, `sensors.hdl32` has 32.
         camera_view: only what a forward camera sees, 82 degrees; else the full turn, with three times the objects.
         azimuth_step: degrees between firings; the sensor's own by default, twice as much halves the time.
         cars, pedestrians, cyclists: mean number of each in the camera's view; vans are a tenth of the cars.
@@ -80,7 +81,7 @@ class Scenes(Source):
         self,
         count: int = 400,
         seed: int = 0,
-        sensor: Sensor = HDL64,
+        sensor: Callable[[], Sensor] = hdl64,
         camera_view: bool = True,
         azimuth_step: float | None = 0.36,
         cars: float = 6.0,
@@ -92,10 +93,10 @@ class Scenes(Source):
                 f"--data: Scenes needs count >= 1, azimuth_step > 0 and no negative number of objects, got {count}, "
                 f"{azimuth_step}, {cars:g}, {pedestrians:g} and {cyclists:g}."
             )
-        self.count, self.seed, self.sensor, self.camera_view = count, seed, sensor, camera_view
+        self.count, self.seed, self.sensor, self.camera_view = count, seed, sensor(), camera_view
         self.means = {"Car": cars * 0.9, "Van": cars * 0.1, "Pedestrian": pedestrians, "Cyclist": cyclists}
         step = None if azimuth_step is None else float(np.deg2rad(azimuth_step))
-        self.rays = Rays.of(sensor, step, VIEW if camera_view else np.pi)
+        self.rays = Rays.of(self.sensor, step, VIEW if camera_view else np.pi)
         self.label = f"{count} drawn scenes"
 
     def items(self) -> list[Item]:

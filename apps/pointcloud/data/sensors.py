@@ -6,7 +6,7 @@ take milliseconds: the entry of a ray into a box is the latest entry into its th
 exit, into a cylinder the same with the two roots of a quadratic for the two horizontal slabs.
 """
 
-__all__ = ["HDL32", "HDL64", "Rays", "Sensor", "Solid", "hits", "window"]
+__all__ = ["Rays", "Sensor", "Solid", "hdl32", "hdl64", "hits", "window"]
 
 from typing import NamedTuple
 
@@ -34,16 +34,15 @@ class Sensor(NamedTuple):
     intensity: float
 
 
-# Upper half 1/3 degree apart, lower half about 1/2; KITTI, 10 turns a second.
-HDL64 = Sensor(
-    np.deg2rad(np.concatenate([2 - np.arange(32) / 3, -8.83 - np.arange(32) * 0.476])),
-    np.deg2rad(0.18),
-    1.73,
-    80.0,
-    1.0,
-)
-# 1084 firings a turn; nuScenes, 20 turns a second.
-HDL32 = Sensor(np.deg2rad(-30.61 + 1.333 * np.arange(32))[::-1].copy(), 2 * np.pi / 1084, 1.84, 70.0, 100.0)
+def hdl64() -> Sensor:
+    """Velodyne HDL-64E as in KITTI, 10 turns a second: upper half of the beams 1/3 degree apart, lower half about 1/2."""
+    beams = np.concatenate([2 - np.arange(32) / 3, -8.83 - np.arange(32) * 0.476])
+    return Sensor(np.deg2rad(beams), np.deg2rad(0.18), 1.73, 80.0, 1.0)
+
+
+def hdl32() -> Sensor:
+    """Velodyne HDL-32E as in nuScenes, 20 turns a second: 1084 firings a turn."""
+    return Sensor(np.deg2rad(-30.61 + 1.333 * np.arange(32))[::-1].copy(), 2 * np.pi / 1084, 1.84, 70.0, 100.0)
 
 
 class Rays(NamedTuple):

@@ -86,11 +86,6 @@ class SuperResolutionTask(Task):
             load_release(self.net, self.weights)
         self.facts = {"scale": scale}
 
-    def restore_facts(self, ckpt_path: str | None) -> None:
-        """What a checkpoint says of its data, before the network is built."""
-        if ckpt_path:
-            self.facts = torch.load(ckpt_path, map_location="cpu", weights_only=True)["omnimix"]["facts"]
-
     def forward(self, lr: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 3, scale H, scale W), not clamped."""
         assert self.net is not None

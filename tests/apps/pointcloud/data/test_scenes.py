@@ -7,7 +7,7 @@ import torch
 from apps.pointcloud.boxes import points_in_boxes
 from apps.pointcloud.camera import camera_boxes, image_boxes
 from apps.pointcloud.data.scenes import CLASSES, LEAST_POINTS, Scenes
-from apps.pointcloud.data.sensors import HDL32, HDL64, Rays, Solid, hits, window
+from apps.pointcloud.data.sensors import Rays, Solid, hdl32, hdl64, hits, window
 from apps.pointcloud.iou import pairwise_iou
 from apps.pointcloud.metrics.kitti import LOOSE, evaluate
 from core.errors import UserError
@@ -24,7 +24,7 @@ def some_solids(round_: bool) -> list[Solid]:
 
 @pytest.mark.parametrize("round_", [False, True], ids=["box", "cylinder"])
 def test_rays_meet_the_surface_and_no_ray_is_forgotten(round_):
-    rays = Rays.of(HDL64, np.deg2rad(1.0))
+    rays = Rays.of(hdl64(), np.deg2rad(1.0))
     everything = np.arange(64), np.arange(len(rays.azimuth))
     met = 0
     for solid in some_solids(round_):
@@ -51,7 +51,7 @@ def test_rays_meet_the_surface_and_no_ray_is_forgotten(round_):
 
 
 def test_full_turn_goes_round():
-    rays = Rays.of(HDL32)
+    rays = Rays.of(hdl32())
     behind = Solid((-10.0, 0.0, 0.0), (1.0, 4.0, 1.0), 0.0, False, 0.5)
     _, columns = window(rays, behind)
     assert columns.min() == 0 and columns.max() == len(rays.azimuth) - 1 and len(columns) < 100
@@ -66,7 +66,7 @@ def test_the_same_number_the_same_scene():
     assert other.points.shape != a.points.shape
 
 
-@pytest.mark.parametrize("options", [{}, {"camera_view": False, "azimuth_step": 0.5}, {"sensor": HDL32}])
+@pytest.mark.parametrize("options", [{}, {"camera_view": False, "azimuth_step": 0.5}, {"sensor": hdl32}])
 def test_what_scenes_hold(options):
     frames = [item.load() for item in Scenes(count=12, **options).items()]
     names = [name for frame in frames for name in frame.names]
