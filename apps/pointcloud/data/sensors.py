@@ -35,7 +35,7 @@ class Sensor(NamedTuple):
 
 
 def hdl64() -> Sensor:
-    """Velodyne HDL-64E as in KITTI, 10 turns a second: upper half of the beams 1/3 degree apart, lower half about 1/2."""
+    """Velodyne HDL-64E as in KITTI, 10 turns a second: beams 1/3 degree apart above, about 1/2 below."""
     beams = np.concatenate([2 - np.arange(32) / 3, -8.83 - np.arange(32) * 0.476])
     return Sensor(np.deg2rad(beams), np.deg2rad(0.18), 1.73, 80.0, 1.0)
 
