@@ -2,9 +2,11 @@
 
 condaformer  BasicBlock_Attention
 roitr        LocalPPFTransformer, PPFTransformer
+
+`VSFORMER` maps the set encoder of VSFormer's checkpoints into `ViewSetEncoder`.
 """
 
-__all__ = ["GOLDENS"]
+__all__ = ["GOLDENS", "VSFORMER"]
 
 from collections.abc import Callable
 from functools import partial
@@ -107,6 +109,19 @@ def _projections(ours: str, theirs: str) -> list[Rule]:
 
 _ENDS = [same("enter.{p}", "in_proj.{p}"), same("leave.{p}", "out_proj.{p}")]
 _OURS, _THEIRS = "inner.blocks.{i}.", "transformer.layers.{i}."
+
+VSFORMER = Mapping(
+    same("layers.{i}.norm.{p}", "encoder.sa_layers.{i}.sa.norm.{p}"),
+    *(
+        same(f"layers.{{i}}.attention.{n}.weight", f"encoder.sa_layers.{{i}}.sa.attention.{n}_proj.weight")
+        for n in "qkv"
+    ),
+    same("layers.{i}.attention.out.{p}", "encoder.sa_layers.{i}.sa.attention.o_proj.{p}"),
+    same("layers.{i}.feed_norm.{p}", "encoder.sa_layers.{i}.mlp.0.{p}"),
+    same("layers.{i}.feed.enter.{p}", "encoder.sa_layers.{i}.mlp.1.{p}"),
+    same("layers.{i}.feed.leave.{p}", "encoder.sa_layers.{i}.mlp.3.{p}"),
+    ignore=["cls_head.{name*}"],
+)
 
 GOLDENS: dict[str, dict[str, Golden]] = {
     "condaformer": {
