@@ -5,6 +5,7 @@ biased_attention  with a learned bias, in training without keeping scores
 depthwise         depthwise convolution of tokens
 dropout           from 16 random bits, half the time of torch's on a CPU
 dynamic_filter    depthwise filters that differ from place to place
+edge_conv         the largest of what a point's edges say
 gelu_linear       a linear layer of a GELU, which is computed again instead of kept
 groups            softmax attention inside the groups of a partition, ragged segments among them
 joint_attention   local squared-ReLU attention and global linear attention together
