@@ -2,8 +2,8 @@
 nearest to.
 
 Ground is the lowest point of each metre, smoothed; points .3 to 2.6 m above it are rasterised in .25 m, connected cells
-are a cluster (Klasing et al. 2008 and many before), its rectangle is the one of least area over 90 headings, and its
-class that whose mean size it resembles most, if any. A sensor sees the near sides of a thing alone, so the box has the
+are a cluster (Klasing et al. 2008 and many before), its rectangle is the one of 90 headings whose sides the points lie
+closest to, and its class that whose mean size it resembles most, if any. A sensor sees the near sides of a thing alone, so the box has the
 class's mean size, moved away from the sensor. Scores fall with the misfit and rise with the number of points.
 """
 
@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 CELL, GROUND_CELL = 0.25, 1.0
 LOW, HIGH = 0.3, 2.6
 LEAST_POINTS = 5
+SEARCHED, CLOSE = 200, 0.1
 
 
 class ClusterDetector:
@@ -81,9 +82,11 @@ class ClusterDetector:
         axes = np.stack([np.cos(headings), np.sin(headings)], 1)
         along = points[:, :2] @ axes.T
         across = points[:, :2] @ np.stack([-axes[:, 1], axes[:, 0]])
-        lengths, widths = np.ptp(along, 0), np.ptp(across, 0)
-        best = int((np.maximum(lengths, 0.1) * np.maximum(widths, 0.1)).argmin())
-        extent = np.array([lengths[best], widths[best]])
+        # The rectangle that points lie close to (Zhang et al. 2017): the one of least area may lie across a corner.
+        some = slice(None, None, -(-len(points) // SEARCHED))
+        gaps = [np.minimum(t[some] - t.min(0), t.max(0) - t[some]) for t in (along, across)]
+        best = int((1 / np.maximum(np.minimum(*gaps), CLOSE)).sum(0).argmax())
+        extent = np.array([np.ptp(along[:, best]), np.ptp(across[:, best])])
         heading = headings[best] + (np.pi / 2 if extent[1] > extent[0] else 0.0)
         seen = np.array([extent.max(), extent.min(), above.max()])
         # Less may be seen of a thing than there is, but hardly more.
