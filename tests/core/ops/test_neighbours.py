@@ -28,6 +28,44 @@ def test_coincident_points_meet_each_other_and_not_themselves():
     )
 
 
+def trees(monkeypatch, points):
+    monkeypatch.setattr(neighbours, "_TREE_POINTS", points)
+    asked = []
+    brute = neighbours._brute
+    monkeypatch.setattr(neighbours, "_brute", lambda q, *rest: asked.append(len(q)) or brute(q, *rest))
+    return asked
+
+
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("rank", [1, 3, 6])
+def test_a_tree_finds_the_same(monkeypatch, rank, others):
+    pytest.importorskip("scipy")
+    points = torch.randn(300, rank)
+    asked = trees(monkeypatch, 10)
+    assert torch.equal(nearest(points, points, 7, others=others), nearest_reference(points, points, 7, others=others))
+    assert not sum(asked)
+    few = torch.randn(12, rank)
+    assert torch.equal(nearest(few, few, 7, others=others), nearest_reference(few, few, 7, others=others))
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_tree_leaves_equal_distances_to_brute_force(monkeypatch, others):
+    pytest.importorskip("scipy")
+    lattice = torch.stack(torch.meshgrid(*[torch.arange(6.0)] * 3, indexing="ij"), -1).flatten(0, 2)
+    points = torch.cat([lattice, lattice[:20], torch.zeros(30, 3)])
+    asked = trees(monkeypatch, 10)
+    ours = nearest(points, points, 9, others=others)
+    assert sum(asked) and torch.equal(ours, nearest_reference(points, points, 9, others=others))
+
+
+def test_points_that_are_not_finite_are_the_last(monkeypatch):
+    points = torch.randn(40, 3)
+    points[7, 1] = torch.nan
+    trees(monkeypatch, 10)
+    rows = nearest(points, points, 39)
+    assert not (rows[torch.arange(40) != 7] == 7).any()
+
+
 def test_far_from_the_origin_distances_are_exact():
     points = torch.tensor([[0.0], [0.5], [0.75], [2.0]]) + 4e6
     assert nearest(points, points, 3).tolist() == [[0, 1, 2], [1, 2, 0], [2, 1, 0], [3, 2, 1]]
