@@ -103,17 +103,25 @@ class Crops(Dataset[Batch]):
         scale: s.
         seed: of the run.
         degradation: makes the low-resolution side from the original patch instead of bicubic.
+        shuffle_colours: red, green and blue in any order.
 
     Raises:
         UserError: every image is smaller than a patch.
     """
 
     def __init__(
-        self, store: Store, patch: int, scale: int, seed: int = 0, degradation: Degradation | None = None
+        self,
+        store: Store,
+        patch: int,
+        scale: int,
+        seed: int = 0,
+        degradation: Degradation | None = None,
+        shuffle_colours: bool = False,
     ) -> None:
         if patch < 1:
             raise UserError(f"--data.patch {patch}: must be at least 1.")
         self.store, self.patch, self.scale, self.seed, self.degradation = store, patch, scale, seed, degradation
+        self.shuffle_colours = shuffle_colours
         fits = (store.sizes >= patch).all(1)
         if not fits.any():
             side = int(store.sizes.min(1).max())
@@ -154,6 +162,9 @@ class Crops(Dataset[Batch]):
         lr, hr = self.store.cut(image, top, left, height, width)
         if self.degradation:
             lr, hr = self._degraded(hr, rng)
+        if self.shuffle_colours:
+            order = rng.permutation(3)
+            lr, hr = lr[order], hr[order]
         return _turned(lr, int(8 * turn)), _turned(hr, int(8 * turn))
 
     def _degraded(self, hr: Planes, rng: np.random.Generator) -> tuple[Planes, Planes]:

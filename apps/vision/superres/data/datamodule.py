@@ -74,13 +74,13 @@ class SuperResolutionData(pl.LightningDataModule):
         test: images of the evaluation.
         path: your own folder of images; goes before `train`.
         lr_path: the folder of their small versions, if you have them.
-        files: images or folders of images that `predict` enlarges.
         files: images and folders of images that predict enlarges.
         scale: how much larger, 1 for restoration at one size.
         patch: side of a training patch in pixels of the small image.
         batch_size: patches in a step.
         steps: in an epoch.
         degradation: makes small images like a camera does, for training and validation; the test stays bicubic.
+        shuffle_colours: red, green and blue of a training patch in any order: more to learn from few images.
         memory_mb: what decoded training images may take; beyond it they are decoded at every draw, which needs workers.
         workers: loader processes; without degradation and with images in memory none is fastest.
     """
@@ -98,6 +98,7 @@ class SuperResolutionData(pl.LightningDataModule):
         batch_size: int = 16,
         steps: int = 1000,
         degradation: Degradation | None = None,
+        shuffle_colours: bool = False,
         memory_mb: int = 4000,
         workers: int = 0,
     ):
@@ -114,6 +115,7 @@ class SuperResolutionData(pl.LightningDataModule):
         self.train, self.validation, self.test = train, validation, test
         self.scale, self.patch, self.batch_size, self.steps = scale, patch, batch_size, steps
         self.degradation, self.memory_mb, self.workers = degradation, memory_mb, workers
+        self.shuffle_colours = shuffle_colours
         self.parts: dict[str, PairDataset] = {}
         self._items: dict[str, list[Item]] = {}
         self._store: Store | None = None
@@ -175,7 +177,7 @@ class SuperResolutionData(pl.LightningDataModule):
 
     def crops(self, seed: int) -> Crops:
         """Random training patches of one seed."""
-        return Crops(self.store(), self.patch, self.scale, seed, self.degradation)
+        return Crops(self.store(), self.patch, self.scale, seed, self.degradation, self.shuffle_colours)
 
     def loader(self, part: PairDataset) -> DataLoader:
         """Whole images one by one, in order."""

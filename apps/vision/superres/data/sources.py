@@ -17,12 +17,14 @@ __all__ = [
     "Set5",
     "Set14",
     "Several",
+    "Shrunk",
     "Source",
     "Urban100",
 ]
 
 from pathlib import Path
 
+from apps.vision.superres.resize import resize
 from core.errors import UserError
 
 from .generator import procedural_image
@@ -188,6 +190,45 @@ class Several(Source):
 
     def items(self, scale: int) -> list[Item]:
         return [item for source in self.sources for item in source.items(scale)]
+
+
+class Shrunk(Source):
+    """The images of a source at several sizes, made by the protocol's bicubic: more to learn from few images.
+
+    Args:
+        source: the images; small ones that come with them are not used.
+        factors: sizes, each at most 1.
+    """
+
+    def __init__(self, source: Source, factors: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7, 0.6)):
+        if not factors or not all(0 < factor <= 1 for factor in factors):
+            raise UserError(f"--data: Shrunk.factors {list(factors)} must be numbers above 0 and at most 1.")
+        self.source, self.factors = source, tuple(factors)
+        self.label = source.label
+
+    def items(self, scale: int) -> list[Item]:
+        return [ShrunkItem(item, factor) for item in self.source.items(scale) for factor in self.factors]
+
+
+class ShrunkItem(Item):
+    """An image at a smaller size.
+
+    Args:
+        item: the image.
+        factor: of its size.
+    """
+
+    def __init__(self, item: Item, factor: float):
+        self.item, self.factor = item, factor
+        self.name = item.name if factor == 1 else f"{item.name} x {factor:g}"
+
+    def size(self) -> tuple[int, int]:
+        height, width = self.item.size()
+        return max(1, round(height * self.factor)), max(1, round(width * self.factor))
+
+    def original(self) -> tuple[Pixels, bool]:
+        pixels, gray = self.item.original()
+        return (pixels if self.factor == 1 else resize(pixels, size=self.size())), gray
 
 
 class Procedural(Source):

@@ -1,5 +1,7 @@
 """Patches: the protocol's pixels, the same draws whatever the workers, the cache and the interruption."""
 
+import itertools
+
 import lightning.pytorch as pl
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from apps.vision.superres.data.crops import Crops, Files, Memory
 from apps.vision.superres.data.datamodule import SuperResolutionData
 from apps.vision.superres.data.degradation import Noisy, SecondOrder
 from apps.vision.superres.data.pairs import FileItem, make_pair
-from apps.vision.superres.data.sources import Images, Procedural
+from apps.vision.superres.data.sources import Images, Procedural, Shrunk
+from apps.vision.superres.resize import resize
 from core.errors import UserError
 from core.training.draws import Draws
 
@@ -95,6 +98,37 @@ class _Plain(FileItem):
 
     def small(self):
         return None
+
+
+def test_colours_in_any_order(folder):
+    """The same patches, channels exchanged alike in both sizes; all six orders occur."""
+    memory = Memory([make_pair(item, 2) for item in items(folder)])
+    plain = Crops(memory, 5, 2, seed=1).__getitems__(range(80))
+    mixed = Crops(memory, 5, 2, seed=1, shuffle_colours=True).__getitems__(range(80))
+    seen = set()
+    for n in range(80):
+        orders = [
+            order
+            for order in itertools.permutations(range(3))
+            if torch.equal(mixed["hr"][n], plain["hr"][n][list(order)])
+        ]
+        assert any(torch.equal(mixed["lr"][n], plain["lr"][n][list(order)]) for order in orders)
+        seen.update(orders)
+    assert len(seen) == 6
+
+
+def test_images_at_several_sizes(folder):
+    source = Images(str(folder))
+    made = Shrunk(source, (1.0, 0.6)).items(2)
+    assert len(made) == 2 * len(source.items(2)) and len({item.name for item in made}) == len(made)
+    for item in made:
+        pixels, _ = item.original()
+        assert pixels.shape[:2] == item.size() and pixels.dtype == np.uint8
+    large, small = made[0], made[1]
+    np.testing.assert_array_equal(large.original()[0], source.items(2)[0].original()[0])
+    np.testing.assert_array_equal(small.original()[0], resize(large.original()[0], size=small.size()))
+    with pytest.raises(UserError, match="at most 1"):
+        Shrunk(source, (1.5,))
 
 
 def test_images_smaller_than_a_patch(folder):
