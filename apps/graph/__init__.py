@@ -1,0 +1,1 @@
+"""Large-graph node classification."""

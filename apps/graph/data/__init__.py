@@ -1,0 +1,1 @@
+"""Graphs, features and labels: sources, generators, statistics, batches."""

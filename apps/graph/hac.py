@@ -1,0 +1,186 @@
+"""A hierarchy of clusters: every cluster joins the nearest one that it has an edge to, again and again (affinity
+clustering, Bateni et al. 2017, the parallel form of Boruvka's tree; its use as a tokenisation is GSM++'s).
+
+The distance of two clusters is the smallest over the edges in between; ties go by the pair of end ids, so the tree does
+not depend on how edges are stored. Each round at least halves the clusters that have an edge; it ends when no edge is
+left between clusters. Directed edges join their ends whichever way they point.
+"""
+
+__all__ = ["Hierarchy", "affinity", "hierarchy"]
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apps.graph.compiled import compiled
+from apps.graph.data.graph import Graph
+
+
+class Hierarchy(NamedTuple):
+    """Clusters of clusters.
+
+    Attributes:
+        labels: level -> (N,) cluster of every node, numbered by first appearance; level 0, the nodes, is left out.
+        order: (N,) nodes sorted by top cluster, then the one below, and so on: similar ones stand together.
+    """
+
+    labels: list[NDArray[np.int64]]
+    order: NDArray[np.int64]
+
+
+def affinity(graph: Graph, x: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """(E,) distances of the ends of every edge, rounded to 1e-6, which all machines agree on.
+
+    Args:
+        graph: (N nodes).
+        x: (N, F), whose cosine counts; without, how few neighbours the ends share (1 - Jaccard's coefficient).
+    """
+    if x is None:
+        return _unlike_rows(graph.offsets, graph.neighbours)
+    length = np.sqrt(np.einsum("nf,nf->n", x, x, dtype=np.float64)).astype(np.float32)
+    return _unlike_features(graph.offsets, graph.neighbours, np.ascontiguousarray(x), np.maximum(length, 1e-12))
+
+
+def hierarchy(graph: Graph, distances: NDArray[np.float32]) -> Hierarchy:
+    """The tree of clusters.
+
+    Args:
+        graph: checked.
+        distances: (E,) of its edges; of the two directions the smaller counts.
+    """
+    source, target, distances = _once(graph.offsets, graph.neighbours, np.asarray(distances, np.float32))
+    # Rank the edges once: by distance, then by the pair of ends, in which order they already are.
+    order = np.argsort(distances, kind="stable")
+    source, target = source[order], target[order]
+    del order
+    whole = np.arange(graph.nodes)
+    labels: list[NDArray[np.int64]] = []
+    number = graph.nodes
+    while len(source):
+        parents = _join(source, target, number)
+        number = int(parents.max()) + 1
+        whole = parents[whole]
+        labels.append(whole)
+        source, target = _outer(source, target, parents)
+    keys = [np.arange(graph.nodes), *labels]
+    return Hierarchy(labels, np.lexsort(keys))
+
+
+@compiled
+def _once(offsets, neighbours, distances):
+    """Every pair of ends once, lower id first, in the order of the pairs, with its smallest distance."""
+    nodes = len(offsets) - 1
+    counts = np.zeros(nodes + 1, np.int64)
+    for i in range(nodes):
+        for e in range(offsets[i], offsets[i + 1]):
+            if neighbours[e] != i:
+                counts[min(i, neighbours[e]) + 1] += 1
+    starts = np.cumsum(counts)
+    high = np.empty(starts[nodes], neighbours.dtype)
+    near = np.empty(starts[nodes], np.float32)
+    fill = starts.copy()
+    for i in range(nodes):
+        for e in range(offsets[i], offsets[i + 1]):
+            j = neighbours[e]
+            if j != i:
+                low = min(i, j)
+                high[fill[low]] = max(i, j)
+                near[fill[low]] = distances[e]
+                fill[low] += 1
+    low = np.empty_like(high)
+    kept = 0
+    for i in range(nodes):
+        a, b = starts[i], starts[i + 1]
+        by = np.argsort(high[a:b], kind="mergesort")
+        row, values = high[a:b][by], near[a:b][by]
+        begin = kept
+        for k in range(b - a):
+            if kept > begin and high[kept - 1] == row[k]:
+                near[kept - 1] = min(near[kept - 1], values[k])
+            else:
+                low[kept], high[kept], near[kept] = i, row[k], values[k]
+                kept += 1
+    return low[:kept].copy(), high[:kept].copy(), near[:kept].copy()
+
+
+@compiled
+def _join(source, target, number):
+    """(clusters,) new cluster of each; edges in the order of their rank, so that the first at an end is its best."""
+    best = np.full(number, -1, np.int64)
+    for e in range(len(source)):
+        if best[source[e]] < 0:
+            best[source[e]] = e
+        if best[target[e]] < 0:
+            best[target[e]] = e
+    root = np.arange(number)
+    for c in range(number):
+        if best[c] >= 0:
+            a, b = source[best[c]], target[best[c]]
+            while root[a] != a:
+                root[a] = root[root[a]]
+                a = root[a]
+            while root[b] != b:
+                root[b] = root[root[b]]
+                b = root[b]
+            if a < b:
+                root[b] = a
+            else:
+                root[a] = b
+    parents = np.full(number, -1, np.int64)
+    count = 0
+    for c in range(number):
+        a = c
+        while root[a] != a:
+            a = root[a]
+        if parents[a] < 0:
+            parents[a] = count
+            count += 1
+        parents[c] = parents[a]
+    return parents
+
+
+@compiled
+def _outer(source, target, parents):
+    """Edges between other clusters, by their new numbers, the order of ranks kept."""
+    kept = 0
+    for e in range(len(source)):
+        a, b = parents[source[e]], parents[target[e]]
+        if a != b:
+            source[kept], target[kept] = a, b
+            kept += 1
+    return source[:kept], target[:kept]
+
+
+@compiled
+def _unlike_rows(offsets, neighbours):
+    distances = np.empty(len(neighbours), np.float32)
+    for i in range(len(offsets) - 1):
+        for e in range(offsets[i], offsets[i + 1]):
+            j = neighbours[e]
+            a, b, shared = offsets[i], offsets[j], 0
+            while a < offsets[i + 1] and b < offsets[j + 1]:
+                if neighbours[a] == neighbours[b]:
+                    shared += 1
+                    a += 1
+                    b += 1
+                elif neighbours[a] < neighbours[b]:
+                    a += 1
+                else:
+                    b += 1
+            union = offsets[i + 1] - offsets[i] + offsets[j + 1] - offsets[j] - shared
+            distances[e] = np.round(1 - shared / max(union, 1), 6)
+    return distances
+
+
+@compiled
+def _unlike_features(offsets, neighbours, x, length):
+    distances = np.empty(len(neighbours), np.float32)
+    for i in range(len(offsets) - 1):
+        for e in range(offsets[i], offsets[i + 1]):
+            j = neighbours[e]
+            total = 0.0
+            for c in range(x.shape[1]):
+                total += x[i, c] * x[j, c]
+            distances[e] = np.round(1 - total / (length[i] * length[j]), 6)
+    return distances

@@ -1,0 +1,1 @@
+"""Parts of a graph for a step: neighbours, ego graphs, clusters, walks, blocks of rows."""
