@@ -4,7 +4,7 @@ linear_attention  fla's naive_recurrent_linear_attn (features elu + 1 before the
 metaformer        Pooling, Attention
 swin              WindowAttention, SwinTransformerBlock, BasicLayer of the dense-prediction code
 
-Those for points stand in `core.mixers.goldens_points`.
+Those for points stand in `core.mixers.goldens_points`, Mamba's in `core.mixers.goldens_mamba`.
 """
 
 __all__ = ["GOLDENS"]
@@ -18,6 +18,7 @@ from core.blocks import Block, PreNorm, Stack
 from core.channels import MLP
 from core.checkpoint import Mapping, Rule, derive, same
 from core.mixers.attention import Attention
+from core.mixers.goldens_mamba import GOLDENS as MAMBA
 from core.mixers.goldens_points import GOLDENS as POINTS
 from core.mixers.linear_attention import elu_plus_one
 from core.mixers.pooling import Pooling
@@ -193,5 +194,6 @@ GOLDENS: dict[str, dict[str, Golden]] = {
             _on_map,
         ),
     },
+    **MAMBA,
     **POINTS,
 }

@@ -21,6 +21,7 @@ point_pairs       pairs of points as rotations leave them, attention with embedd
 recomputed        a linear layer of something cheap, which is computed again instead of kept
 reorder           rows in another order
 segments          sums over rows that carry the same number
+selective_scan    a recurrence whose decay depends on the token (Mamba)
 sparse_conv       convolution and pooling over pairs of rows
 table_attention   softmax attention with tables of relative positions for queries, keys and values
 topk              several softmaxes over the largest scores of a row
