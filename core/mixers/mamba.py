@@ -106,7 +106,9 @@ class Mamba(Mixer):
         rank, b, c = self.select(x).split([self.rank, self.state, self.state], -1)
         # dt decides over long times: float32 at least, as the rates.
         accurate = torch.promote_types(x.dtype, torch.float32)
-        dt = F.softplus(F.linear(rank, self.dt.weight).to(accurate) + self.dt.bias.to(accurate))
+        raw = F.linear(rank, self.dt.weight).to(accurate) + self.dt.bias.to(accurate)
+        # Not F.softplus: compiled without inductor, its backward disagrees with itself about strides (torch 2.14).
+        dt = torch.logaddexp(raw, raw.new_zeros(()))
         rates = -self.log_rate.to(accurate).exp()
         y, after = selective_scan(x.to(accurate), dt, rates, b, c, initial_state=state[1] if state else None)
         y = (y + self.skip * x) * F.silu(gate)

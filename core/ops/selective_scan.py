@@ -9,8 +9,9 @@ of dt are the caller's.
 
 Kept for the backward pass are the inputs and one state a chunk; decays and the states in between are computed again, so
 nothing of size (T, D, N) exists. Time comes first in a chunk, whose states fit in the cache. One thread, T 784, D 192,
-N 16: a sixth to a tenth of the time of the release's reference forward, a fiftieth with the backward pass. Dividing by products of decays, which would spare
-the loop over time, underflows (exp(-1.6 T) at the usual start). States are float32 at least.
+N 16: a sixth to a tenth of the time of the release's reference forward, a fiftieth with the backward pass. Dividing by
+products of decays, which would spare the loop over time, underflows (exp(-1.6 T) at the usual start). States are
+float32 at least.
 """
 
 __all__ = ["selective_scan", "selective_scan_reference"]
@@ -94,7 +95,7 @@ def _loop(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor)
 
 
 def _chunks(u: Tensor, states: Tensor) -> list[slice]:
-    """Of time, so that a chunk's states stay in the cache, and about the square root of T at least: as many are kept."""
+    """Of time, so that a chunk's states stay in the cache, and no shorter than the root of T: one state each is kept."""
     length = len(u)
     at_most = max(_CHUNK // max(states.numel(), 1), int(length**0.5), 1)
     return [slice(i, min(i + at_most, length)) for i in range(0, length, at_most)]
