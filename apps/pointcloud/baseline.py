@@ -3,8 +3,9 @@ nearest to.
 
 Ground is the lowest point of each metre, smoothed; points .3 to 2.6 m above it are rasterised in .25 m, connected cells
 are a cluster (Klasing et al. 2008 and many before), its rectangle is the one of 90 headings whose sides the points lie
-closest to, and its class that whose mean size it resembles most, if any. A sensor sees the near sides of a thing alone, so the box has the
-class's mean size, moved away from the sensor. Scores fall with the misfit and rise with the number of points.
+closest to, and its class that whose mean size it resembles most, if any. A sensor sees the near sides of a thing alone,
+so the box has the class's mean size, moved away from the sensor. Scores fall with the misfit and rise with the number
+of points.
 """
 
 __all__ = ["ClusterDetector"]

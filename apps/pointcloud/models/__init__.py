@@ -1,6 +1,6 @@
 """Detectors and their parts: points in voxels, features of voxels, backbones, heads; no Lightning.
 
-detectors         whole detectors
+detector          what whole detectors share; center_detectors and anchor_detectors have them
 voxelise          points into voxels
 encoders          features of voxels
 layers            norms and blocks that the backbones share
@@ -47,20 +47,19 @@ __all__ = [
     "voxelise",
 ]
 
+from apps.pointcloud.models.anchor_detectors import PointPillars, Second
 from apps.pointcloud.models.anchor_head import AnchorClass, AnchorHead
 from apps.pointcloud.models.bev import AddingLevel, BEVBackbone, CascadeDED, PlainLevel, ResidualLevel
+from apps.pointcloud.models.center_detectors import (
+    CenterPointPillar,
+    CenterPointVoxel,
+    FlatFormerDetector,
+    ScatterFormerDetector,
+)
 from apps.pointcloud.models.center_head import CenterHead
 from apps.pointcloud.models.checkpoints import load_openpcdet
 from apps.pointcloud.models.decode import CenterDecoder, Detections
-from apps.pointcloud.models.detectors import (
-    CenterPointPillar,
-    CenterPointVoxel,
-    Detector,
-    FlatFormerDetector,
-    PointPillars,
-    ScatterFormerDetector,
-    Second,
-)
+from apps.pointcloud.models.detector import Detector
 from apps.pointcloud.models.encoders import DynamicVFE, MeanVFE, PillarVFE
 from apps.pointcloud.models.flatformer import FlatFormer
 from apps.pointcloud.models.scatterformer import ScatterFormer
