@@ -240,7 +240,7 @@ def _taken(values: NDArray | None, order: NDArray) -> NDArray | None:
 
 
 def _tensor(values: NDArray) -> torch.Tensor:
-    """Sharing memory, that of a read-only file too: nothing here writes to it, so torch's warning is beside the point."""
+    """Sharing memory, that of a read-only file too: nothing here writes to it, so torch need not warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(np.asarray(values))
