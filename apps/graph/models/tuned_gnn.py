@@ -10,17 +10,16 @@ The release keeps parameters that its forward never uses (norms that are switche
 Its graphs are symmetric with an edge from every node to itself, for all three convolutions.
 """
 
-__all__ = ["TunedGAT", "TunedGCN", "TunedGNN", "TunedSAGE"]
+__all__ = ["TunedGNN"]
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from apps.graph.data.items import SparseRows
-from apps.graph.models.convolutions import Convolution, GATConv, GCNConv, SAGEConv
-from apps.graph.models.relation import Graphs, Relation, dropped, layers_of, linear, sliced
+from apps.graph.models.convolutions import Convolution, GCNConv, SAGEConv
+from apps.graph.models.relation import Graphs, Relation, layers_of, linear, sliced
 
 
 class _Layer(nn.Module):
@@ -99,41 +98,3 @@ class TunedGNN(nn.Module):
             total = x if total is None or not self.sum_layers else relation.own(total) + x  # type: ignore[operator]
         assert total is not None
         return self.out(total)
-
-
-class TunedGCN(TunedGNN):
-    """With graph convolutions; see `TunedGNN`."""
-
-
-class TunedSAGE(TunedGNN):
-    """With GraphSAGE's mean of neighbours; see `TunedGNN`."""
-
-    def __init__(
-        self,
-        channels: int,
-        classes: int,
-        hidden: int = 64,
-        depth: int = 3,
-        *,
-        norm: Callable[[int], nn.Module] | None = nn.BatchNorm1d,
-        residual: bool = True,
-        sum_layers: bool = False,
-        enter: bool = False,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__(
-            channels,
-            classes,
-            hidden,
-            depth,
-            convolution=SAGEConv,
-            norm=norm,
-            residual=residual,
-            sum_layers=sum_layers,
-            enter=enter,
-            dropout=dropout,
-        )
-
-
-class TunedGAT(TunedGNN):
-    """With attention over neighbours; see `TunedGNN`."""
