@@ -223,8 +223,8 @@ NODES = NodeSet(
     [
         ({"features": np.ones((5, 2), np.float32)}, r"features are \(5, 2\), there are 6 nodes"),
         ({"features": np.ones((6, 2), np.int64)}, "features are int64"),
-        ({"features": np.array([[1, 2, np.nan, 4, np.inf, 6]]).T}, "2 nodes are NaN or infinite, first those of node 2"),
-        ({"features": csr_array(np.diag([1, 1, 1, np.inf, 1, 1]))}, "1 nodes are NaN or infinite, first those of node 3"),
+        ({"features": np.array([[1, 2, np.nan, 4, np.inf, 6]]).T}, "2 nodes are NaN or infinite, first .* node 2"),
+        ({"features": csr_array(np.diag([1, 1, 1, np.inf, 1, 1]))}, "1 nodes are NaN or infinite, first .* node 3"),
         ({"labels": np.array([0, 1, 0, 1])}, "4 labels and 6 nodes"),
         ({"labels": np.array([0, 1, 0, 1, 2, 0])}, r"node 4 has label 2; labels must be in 0 .. 1"),
         ({"labels": np.array([0, 1, 0, 1, -2, 0])}, "node 4 has label -2"),
