@@ -95,7 +95,7 @@ def _loop(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor)
 
 
 def _chunks(u: Tensor, states: Tensor) -> list[slice]:
-    """Of time, so that a chunk's states stay in the cache, and no shorter than the root of T: one state each is kept."""
+    """Of time, so that a chunk's states fit in the cache, and no shorter than the root of T: one state each is kept."""
     length = len(u)
     at_most = max(_CHUNK // max(states.numel(), 1), int(length**0.5), 1)
     return [slice(i, min(i + at_most, length)) for i in range(0, length, at_most)]

@@ -2,7 +2,8 @@
 over edges first, then linear attention over all nodes.
 
     local    g = relu(W_g x);  x = dropout(relu([BN](GAT(x) + W x)));  x <- (1 - b) LN(g * x) + b x;  sum of all layers
-    global   x = LN(that sum);  k = sigmoid(W_k x), q = k;  x <- dropout(relu(W_o (LN(q (k^T v) / (q (k^T 1))) * (W_g x + b))))
+    global   x = LN(that sum), then layers of  k = sigmoid(W_k x), q = k;  y = LN(q (k^T v) / (q (k^T 1)))
+             x <- dropout(relu(W_o (y * (W_g x + b))))
 
 b is sigmoid(beta) a channel (beta below 0 in the release), a parameter without bounds that starts from a number, or a
 number (the form for large graphs). x (N, F), graph -> (N, classes); the graph has an edge from every node to itself.

@@ -37,6 +37,7 @@ class Relation:
         self.whole = degrees is None
         self.degrees = csr.degrees if degrees is None else degrees
         self._scales: dict[bool, tuple[Tensor, Tensor, Tensor]] = {}
+        self._of: tuple[Relation, slice] | None = None
 
     def own(self, x: Tensor | SparseRows) -> Tensor | SparseRows:
         """The part of x that belongs to the rows."""
@@ -47,8 +48,7 @@ class Relation:
     def part(self, first: int, rows: int) -> "Relation":
         """Some of the rows, over the same columns."""
         made = Relation(_slice(self.csr, first, rows), self.degrees, self.first + first, self.looped)
-        for loops, (source, target, missing) in self._scales.items():
-            made._scales[loops] = source, target[first : first + rows], missing[first : first + rows]
+        made._of = self, slice(first, first + rows)
         return made
 
     def scales(self, loops: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,12 +58,16 @@ class Relation:
             loops: nodes without an edge to themselves get one, which counts.
 
         Returns:
-            (M,) of the sources, (R,) of the targets (times edges in the whole graph over edges here, so that a sum over
-            drawn neighbours is an estimate of that over all), and (R,) of the loops to add: D^-1 or 0.
+            In float64: (M,) of the sources, (R,) of the targets (times edges in the whole graph over edges here, so
+            that a sum over drawn neighbours is an estimate of that over all), and (R,) of the loops to add: D^-1 or 0.
         """
+        if self._of is not None:
+            whole, rows = self._of
+            source, target, loop = whole.scales(loops)
+            return source, target[rows], loop[rows]
         if loops not in self._scales:
             missing = self._missing() if loops else torch.zeros_like(self.degrees)
-            degrees = (self.degrees + missing).to(torch.get_default_dtype())
+            degrees = (self.degrees + missing).double()
             source = torch.where(degrees > 0, degrees.clamp(min=1).rsqrt(), 0)
             target, added = self.own(source), self.own(missing)
             assert isinstance(target, Tensor) and isinstance(added, Tensor)
@@ -106,7 +110,7 @@ def layers_of(
         graph: the relation of all of them, or one each.
         depth: number of layers.
         degrees: (M,) of the whole graph, where `graph` is a part of it.
-        hops: nodes that each hop added, the seeds first; layer l makes the first sum(hops[: depth - l]) nodes, l = 0, ..
+        hops: nodes that each hop added, the seeds first; layer l = 0, .. makes sum(hops[: depth - l]) nodes.
         looped: whether every node of the whole graph has an edge to itself.
 
     Raises:
@@ -155,7 +159,6 @@ def sliced(layer: Callable[..., Tensor], x: Tensor | SparseRows, relation: Relat
     """One layer, `rows` of its rows at a time where that is asked for: inference layer by layer."""
     if rows is None or rows >= relation.csr.rows:
         return layer(x, relation)
-    relation.scales(False)
     starts = range(0, relation.csr.rows, rows)
     return torch.cat([layer(x, relation.part(a, min(rows, relation.csr.rows - a))) for a in starts])
 

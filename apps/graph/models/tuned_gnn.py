@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from apps.graph.data.items import SparseRows
-from apps.graph.models.convolutions import Convolution, GCNConv, SAGEConv
+from apps.graph.models.convolutions import Convolution, GCNConv
 from apps.graph.models.relation import Graphs, Relation, layers_of, linear, sliced
 
 

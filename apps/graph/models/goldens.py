@@ -1,0 +1,7 @@
+"""The networks' table for `omnimix verify`: system -> official class -> how it is built, filled and called here."""
+
+__all__ = ["GOLDENS"]
+
+from apps.graph.models.goldens_gnn import POLYNORMER, SGFORMER, TUNED
+
+GOLDENS = {"polynormer": POLYNORMER, "sgformer": SGFORMER, "tunedgnn": TUNED}
