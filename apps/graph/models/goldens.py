@@ -3,5 +3,6 @@
 __all__ = ["GOLDENS"]
 
 from apps.graph.models.goldens_gnn import POLYNORMER, SGFORMER, TUNED
+from apps.graph.models.goldens_largegt import LARGEGT
 
-GOLDENS = {"polynormer": POLYNORMER, "sgformer": SGFORMER, "tunedgnn": TUNED}
+GOLDENS = {"largegt": LARGEGT, "polynormer": POLYNORMER, "sgformer": SGFORMER, "tunedgnn": TUNED}
