@@ -23,6 +23,10 @@ from .sources import Mixtures, Source
 from .speech import Listed, Speech, Store
 
 
+SHORTEST = 4.0
+"""Seconds of a mixture that is made for validation or test."""
+
+
 class SeparationData(pl.LightningDataModule):
     """Windows of a source to train on, whole mixtures for validation and test.
 
@@ -187,12 +191,12 @@ class SeparationData(pl.LightningDataModule):
         return [item for n, item in enumerate(items) if (n % 10 == 0) == (name == "validation")]
 
     def _mixed(self, speech: Speech) -> list[MixtureItem]:
-        """Fixed mixtures, like those of the training but at the speakers' own speed."""
+        """Fixed mixtures, like those of the training but at the speakers' own speed, and of 4 s at least."""
         like = self.mixing
         still = Mixing(
             self.speakers, like.levels, like.level, (1.0, 1.0), like.noise, like.noise_levels, like.room, like.peak
         )
-        return Mixed(speech, seconds=max(self.seconds, 4.0), mixing=still).items()
+        return Mixed(speech, seconds=max(self.seconds, SHORTEST), mixing=still).items()
 
     def _clips(self, name: str) -> list[Clip]:
         """Utterances to train on, or those of the speakers who are held out for validation."""

@@ -96,7 +96,8 @@ def test_whole_mixtures_one_by_one(folder):
     assert [b["name"] for b in given] == [[f"{n:02d}"] for n in range(12)] and given[3]["index"] == [3]
     assert given[3]["mixture"].shape == (1, 600) and given[3]["targets"].shape == (1, 2, 600)
     assert given[3]["lengths"].tolist() == [600]
-    assert all(item.seconds() == 0.1 for item in data().items("validation"))
+    # Windows of training are .1 s; what chooses the checkpoint is as long as mixtures are.
+    assert all(item.seconds() == 4 for item in data().items("validation"))
     first, again = (list(data().val_dataloader())[7] for _ in range(2))
     assert torch.equal(first["targets"], again["targets"]) and first["name"] == ["mixed-007"]
 
