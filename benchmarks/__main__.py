@@ -1,4 +1,4 @@
-"""`python -m benchmarks [core] [timeseries] [superres] [audio] [pointcloud]`: every comparison as a markdown table.
+"""`python -m benchmarks [core] [timeseries] [superres] [audio] [pointcloud] [graph]`: comparisons as markdown tables.
 
 Ends with 1 where a demand is not reached.
 """
@@ -15,6 +15,7 @@ import torch
 from benchmarks import (
     audio,
     core_ops,
+    graph,
     pointcloud,
     pointcloud_boxes,
     pointcloud_windows,
@@ -30,6 +31,7 @@ SUITES = {
     "superres": superres.GROUPS | restoration.GROUPS,
     "audio": audio.GROUPS,
     "pointcloud": pointcloud.GROUPS | pointcloud_windows.GROUPS | pointcloud_boxes.GROUPS,
+    "graph": graph.GROUPS,
 }
 
 

@@ -33,9 +33,10 @@ def affinity(graph: Graph, x: NDArray[np.float32] | None = None) -> NDArray[np.f
     """(E,) distances of the ends of every edge, rounded to 1e-6, which all machines agree on.
 
     Args:
-        graph: (N nodes).
+        graph: N nodes.
         x: (N, F), whose cosine counts; without, how few neighbours the ends share (1 - Jaccard's coefficient).
     """
+    graph.check()
     if x is None:
         return _unlike_rows(graph.offsets, graph.neighbours)
     length = np.sqrt(np.einsum("nf,nf->n", x, x, dtype=np.float64)).astype(np.float32)
@@ -46,9 +47,10 @@ def hierarchy(graph: Graph, distances: NDArray[np.float32]) -> Hierarchy:
     """The tree of clusters.
 
     Args:
-        graph: checked.
+        graph: of any origin.
         distances: (E,) of its edges; of the two directions the smaller counts.
     """
+    graph.check()
     source, target, distances = _once(graph.offsets, graph.neighbours, np.asarray(distances, np.float32))
     # Rank the edges once: by distance, then by the pair of ends, in which order they already are.
     order = np.argsort(distances, kind="stable")

@@ -33,7 +33,10 @@ def csr_softmax(logits: Tensor, csr: Csr) -> Tensor:
         raise ValueError(f"csr_softmax: there are {len(logits)} logits and {csr.edges} edges; they must be as many.")
     dtype = torch.promote_types(logits.dtype, torch.float32)
     flat = logits.reshape(csr.edges, logits.shape[1:].numel()).to(dtype).contiguous()
-    form = _Softmax.apply if loops(logits) else csr_softmax_reference
+    form = csr_softmax_reference
+    if loops(logits):
+        csr.ensure()
+        form = _Softmax.apply
     return form(flat, csr).view(logits.shape).to(logits.dtype)
 
 
@@ -74,6 +77,7 @@ def csr_attend(x: Tensor, source: Tensor, target: Tensor, csr: Csr, slope: float
         raise ValueError(f"csr_attend: slope {slope} must not be negative.")
     dtype = torch.promote_types(x.dtype, torch.float32)
     if loops(x):
+        csr.ensure()
         given = [t.to(dtype).contiguous() for t in (x, source, target)]
         return _Attend.apply(*given, csr, slope).to(x.dtype)
     logits = source.index_select(0, csr.columns) + target.index_select(0, csr.numbers)

@@ -29,6 +29,7 @@ def csr_max(x: Tensor, csr: Csr) -> Tensor:
         raise ValueError(f"csr_max: x has {len(x)} rows, the relation {csr.width} columns; they must be equal.")
     if loops(x) is None or x.dtype not in (torch.float32, torch.float64):
         return segment_max(x.index_select(0, csr.columns), csr.numbers, csr.rows)
+    csr.ensure()
     return _Largest.apply(x.contiguous(), csr)
 
 

@@ -1,6 +1,6 @@
 """Edge lists to sorted rows, compiled: count the ends, fill, sort each row."""
 
-__all__ = ["first_fault", "firsts", "has_loop", "rows_of"]
+__all__ = ["first_fault", "firsts", "has_loop", "rows_of", "squeezed"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,26 @@ def firsts(offsets, neighbours):
         for e in range(offsets[n] + 1, offsets[n + 1]):
             keep[e] = neighbours[e] != neighbours[e - 1]
     return keep
+
+
+@compiled
+def squeezed(offsets, neighbours):
+    """Offsets and neighbours with every edge of a row once; what is given stays as it is."""
+    ends = np.zeros_like(offsets)
+    for n in range(len(offsets) - 1):
+        count = 0
+        for e in range(offsets[n], offsets[n + 1]):
+            if e == offsets[n] or neighbours[e] != neighbours[e - 1]:
+                count += 1
+        ends[n + 1] = ends[n] + count
+    kept = np.empty(ends[-1], neighbours.dtype)
+    at = 0
+    for n in range(len(offsets) - 1):
+        for e in range(offsets[n], offsets[n + 1]):
+            if e == offsets[n] or neighbours[e] != neighbours[e - 1]:
+                kept[at] = neighbours[e]
+                at += 1
+    return ends, kept
 
 
 @compiled

@@ -2,6 +2,9 @@
 
 __all__ = ["check_features", "normalise_rows", "take"]
 
+import sys
+import threading
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +18,10 @@ from core.ops.csr import Csr
 from .items import Features, SparseRows
 
 CHUNK = 1 << 16
+# Rows of another type that are converted at a time, while the processor still holds them.
+STEP = 1 << 11
+# Batches whose memory is kept for others.
+BUFFERS = 4
 
 
 def take(features: Features, ids: NDArray[np.int64] | None = None) -> Tensor | SparseRows:
@@ -31,11 +38,34 @@ def take(features: Features, ids: NDArray[np.int64] | None = None) -> Tensor | S
         return SparseRows(Csr(offsets, columns, rows.shape[1]), torch.from_numpy(rows.data.astype(np.float32)))
     if ids is None:
         return torch.from_numpy(np.array(features, np.float32, copy=None if features.flags.writeable else True))
-    if features.dtype == np.float16:
-        return torch.from_numpy(features[ids].astype(np.float32))
-    out = torch.empty(len(ids), features.shape[1])
-    gather(features, np.ascontiguousarray(ids, np.int64), out.numpy())
-    return out
+    out = _buffer(len(ids), features.shape[1])
+    if features.dtype == np.float32:
+        gather(features, np.ascontiguousarray(ids, np.int64), out)
+    else:
+        for n in range(0, len(ids), STEP):
+            out[n : n + STEP] = features[ids[n : n + STEP]]
+    return torch.from_numpy(out)
+
+
+_buffers: dict[int, list[NDArray[np.float32]]] = {}
+
+
+def _buffer(rows: int, width: int) -> NDArray[np.float32]:
+    """(rows, width) to write to.
+
+    Memory of a batch that nobody holds any more is written again: the system clears fresh pages, which takes twice as
+    long as gathering the rows.
+    """
+    kept = _buffers.setdefault(threading.get_ident(), [])
+    size = rows * width
+    for n in range(len(kept)):
+        # The list and the call itself; a tensor or an array of a batch would be one more.
+        if len(kept[n]) >= size and sys.getrefcount(kept[n]) == 2:
+            return kept[n][:size].reshape(rows, width)
+    fresh = np.empty(size + size // 8, np.float32)
+    held = [buffer for buffer in kept if sys.getrefcount(buffer) > 3]
+    kept[:] = [*held[-BUFFERS + 1 :], fresh]
+    return fresh[:size].reshape(rows, width)
 
 
 def normalise_rows(features: Features) -> Features:

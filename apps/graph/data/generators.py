@@ -14,6 +14,7 @@ edges say nothing. Edges are functions of (seed, number), one after the other: O
 __all__ = ["ContextualSbm", "PowerLaw"]
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apps.graph.compiled import GOLDEN, compiled, key_of, mix, uniform
 from apps.graph.metrics import accuracy
@@ -23,6 +24,9 @@ from core.training.draws import generator
 from .graph import Graph
 from .items import NodeSet, Source
 from .splits import random_split
+
+# Straight pieces of the distribution of ranks.
+STEPS = 4096
 
 
 class PowerLaw(Source):
@@ -77,8 +81,10 @@ class PowerLaw(Source):
         labels[order] = np.arange(self.nodes) * self.classes // self.nodes
         # `order` holds the classes one behind the other, each in the order of its ranks.
         starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=self.classes))])
-        edges = np.empty((2, self.edges), np.int32 if self.nodes < 2**31 else np.int64)
-        _draw(order, starts, self.homophily, self.slant, np.uint64(key_of(self.seed, 2)), edges)
+        small = np.int32 if self.nodes < 2**31 else np.int64
+        edges = np.empty((2, self.edges), small)
+        ranks = _ranks(self.nodes // self.classes, self.slant)
+        _draw(order.astype(small), starts, self.homophily, ranks, np.uint64(key_of(self.seed, 2)), edges)
         graph = Graph.of(edges, self.nodes, undirected=True).without_loops()
         means = random.standard_normal((self.classes, self.features))
         means *= self.signal / np.linalg.norm(means, axis=1, keepdims=True)
@@ -122,8 +128,17 @@ class ContextualSbm(PowerLaw):
         self.slant, self.label = 0.0, f"stochastic block model of {nodes} nodes"
 
 
+def _ranks(size: int, slant: float) -> NDArray[np.float64]:
+    """(STEPS + 1,) rank, as a share of all, up to which the chance is n / STEPS, where it falls as (rank + 1)^-slant.
+
+    The inverse of the integral of the chance; straight lines in between are off by less than a thousandth of a rank.
+    """
+    top = (size + 1.0) ** (1 - slant)
+    return (((np.arange(STEPS + 1) / STEPS) * (top - 1) + 1) ** (1 / (1 - slant)) - 1) / size
+
+
 @compiled
-def _draw(order, starts, homophily, slant, key, edges):
+def _draw(order, starts, homophily, ranks, key, edges):
     classes = len(starts) - 1
     for e in range(edges.shape[1]):
         state = mix(key ^ (np.uint64(e) * GOLDEN))
@@ -133,14 +148,13 @@ def _draw(order, starts, homophily, slant, key, edges):
             other = np.int64(uniform(state, 2) * (classes - 1))
             if other >= own:
                 other += 1
-        edges[0, e] = order[starts[own] + _rank(uniform(state, 3), starts[own + 1] - starts[own], slant)]
-        edges[1, e] = order[starts[other] + _rank(uniform(state, 4), starts[other + 1] - starts[other], slant)]
+        edges[0, e] = order[starts[own] + _rank(uniform(state, 3), starts[own + 1] - starts[own], ranks)]
+        edges[1, e] = order[starts[other] + _rank(uniform(state, 4), starts[other + 1] - starts[other], ranks)]
 
 
 @compiled
-def _rank(u, size, slant):
-    """A whole number below `size`, with a chance that falls as (rank + 1)^-slant: the inverse of its integral."""
-    if slant == 0:
-        return np.int64(u * size)
-    top = (size + 1.0) ** (1 - slant)
-    return min(np.int64((u * (top - 1) + 1) ** (1 / (1 - slant)) - 1), size - 1)
+def _rank(u, size, ranks):
+    place = u * STEPS
+    n = np.int64(place)
+    share = ranks[n] + (place - n) * (ranks[n + 1] - ranks[n])
+    return min(np.int64(share * size), size - 1)

@@ -47,6 +47,7 @@ class Graph:
     ):
         self.offsets, self.neighbours = offsets, neighbours
         self.weights, self.times, self.symmetric = weights, times, symmetric
+        self._checked = False
 
     @classmethod
     def of(
@@ -100,6 +101,7 @@ class Graph:
             None if times is None else np.asarray(times)[order],
             undirected,
         )
+        made._checked = True
         return made if keep_duplicates or times is not None else made.without_duplicates()
 
     @property
@@ -152,6 +154,9 @@ class Graph:
 
     def without_duplicates(self) -> "Graph":
         """Every edge once, with the sum of its weights and its first time."""
+        if self.weights is None and self.times is None:
+            offsets, neighbours = building.squeezed(self.offsets, self.neighbours)
+            return self if len(neighbours) == self.edges else Graph(offsets, neighbours, symmetric=self.symmetric)
         keep = building.firsts(self.offsets, self.neighbours)
         if keep.all():
             return self
@@ -187,13 +192,19 @@ class Graph:
         return Graph(ends[self.offsets], self.neighbours[keep], weights, times, self.symmetric)
 
     def check(self) -> None:
-        """Raises UserError where the arrays contradict each other; compiled loops would read outside of them."""
+        """Raises UserError where the arrays contradict each other; compiled loops would read outside of them.
+
+        They are looked at once; what draws from a graph calls this.
+        """
+        if self._checked:
+            return
         problem = building.first_fault(np.asarray(self.offsets), np.asarray(self.neighbours))
         if problem:
             raise UserError(f"graph: {problem}")
         for name, values in (("weights", self.weights), ("times", self.times)):
             if values is not None and len(values) != self.edges:
                 raise UserError(f"graph: there are {len(values)} {name} and {self.edges} edges; write both again.")
+        self._checked = True
 
     def save(self, folder: str | Path) -> None:
         """Files offsets.npy, neighbours.npy and so on; graph.json, written last, says that all are there."""

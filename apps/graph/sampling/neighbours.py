@@ -51,7 +51,7 @@ class Neighbours:
     """Draws neighbourhoods.
 
     Args:
-        graph: checked.
+        graph: of any origin; it is checked here, once.
         fan_out: edges into a node of each hop; -1 takes all.
         replace: draw with replacement.
         weighted: in proportion to the graph's weights; edges of weight 0 are never seen.
@@ -75,6 +75,7 @@ class Neighbours:
             raise ValueError("Neighbours: weighted draws need a graph with weights; give them to Graph.of.")
         if any(fan < -1 for fan in fan_out):
             raise ValueError(f"Neighbours: fan_out {fan_out} must be -1 (all) or not negative at every hop.")
+        graph.check()
         self.graph, self.fan_out, self.replace, self.seed = graph, tuple(fan_out), replace, seed
         self.weighted, self.disjoint = weighted, disjoint
         # A place for every node of the graph, of each thread and not of a process that was forked from this one.

@@ -67,11 +67,12 @@ def induced(
     """All edges whose ends are in the same group.
 
     Args:
-        graph: checked.
+        graph: of any origin; it is checked here, once.
         nodes: (n,) ids, in a group each once.
         starts: (G + 1,) where groups begin; one group by default.
         slots: (N,) -1, to work with; made where it is not given.
     """
+    graph.check()
     nodes = check_ids(nodes, graph.nodes, "position")
     starts = np.array([0, len(nodes)]) if starts is None else np.ascontiguousarray(starts, np.int64)
     slots = np.full(graph.nodes, -1, np.int32) if slots is None else slots
@@ -87,7 +88,7 @@ class EgoGraphs:
     """The neighbourhood of every seed, a graph of its own with all edges among its nodes, the seed first.
 
     Args:
-        graph: checked.
+        graph: of any origin; it is checked here, once.
         fan_out: edges into a node of each hop.
         seed: of the draws.
     """
@@ -106,6 +107,7 @@ class EgoGraphs:
 
 def row_blocks(graph: Graph, size: int) -> Iterator[Block]:
     """All rows in order, `size` at a time."""
+    graph.check()
     seen = np.full(graph.nodes, -1, np.int32)
     for first in range(0, graph.nodes, size):
         last = min(first + size, graph.nodes)

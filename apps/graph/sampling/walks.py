@@ -22,7 +22,7 @@ def walks(
     """(S, length + 1) nodes, the starts first.
 
     Args:
-        graph: checked.
+        graph: of any origin; it is checked here, once.
         starts: (S,) ids, any number of times.
         length: steps.
         p: the larger, the less often a walk turns back.
@@ -34,6 +34,7 @@ def walks(
     """
     if p <= 0 or q <= 0:
         raise ValueError(f"walks: p {p} and q {q} must be above 0.")
+    graph.check()
     starts = check_ids(starts, graph.nodes, "start")
     made = np.empty((len(starts), length + 1), np.int64)
     _walk(graph.offsets, graph.neighbours, starts, p, q, np.uint64(key_of(seed, key)), made)

@@ -196,6 +196,20 @@ def test_what_does_not_fit_is_said():
     for offsets in ([0, 3, 1], [1, 3], [0, 2], []):
         with pytest.raises(ValueError, match="rise from 0"):
             Csr(torch.tensor(offsets, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), 1).check()
+    # What is given unchecked is looked at before a loop reads it.
+    wrong = Csr(torch.tensor([0, 1, 2]), torch.tensor([0, 9]), 3)
+    x = torch.zeros(3, 2)
+    for use in (
+        lambda: csr_sum(x, wrong),
+        lambda: csr_sum(x, wrong, torch.ones(2)),
+        lambda: csr_max(x, wrong),
+        lambda: csr_attend(x[..., None], x, x[:2], wrong),
+        lambda: csr_softmax(torch.zeros(2), wrong),
+        lambda: wrong.transposed,
+    ):
+        if module._kernels() is not None:
+            with pytest.raises(ValueError, match=r"columns lie in 0 \.\. 9"):
+                use()
     csr = drawn(7, 9, 40)
     with pytest.raises(ValueError, match="x has 8 rows, the relation 9 columns"):
         csr_sum(torch.zeros(8, 2), csr)

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from apps.graph.data.checks import checked
 from apps.graph.data.datamodule import GraphData
+from apps.graph.data.features import take
 from apps.graph.data.generators import ContextualSbm
 from apps.graph.data.graph import Graph
 from apps.graph.data.items import NodeSet, Source, SparseRows, Split
@@ -110,6 +111,24 @@ def test_two_layers_on_drawn_neighbours_are_those_of_the_whole_graph():
         padded = torch.cat([first, first.new_zeros(len(batch.nodes) - len(first), first.shape[1])])
         second = csr_mean(padded, batch.csr.first(rows))
         torch.testing.assert_close(second, expected[batch.nodes[:rows]])
+
+
+def test_rows_of_a_batch_that_is_held_are_not_written_again(tmp_path):
+    random = np.random.default_rng(0)
+    for dtype in (np.float32, np.float16, np.float64):
+        np.save(tmp_path / "x.npy", random.random((500, 6)).astype(dtype))
+        table = np.load(tmp_path / "x.npy", mmap_mode="r")
+        ids = [random.integers(0, 500, random.integers(0, 300)) for _ in range(20)]
+        held = [take(table, own) for own in ids]
+        parts = [rows[len(rows) // 2 :] for rows in held]
+        del held
+        more = [take(table, own) for own in ids]
+        for own, part, rows in zip(ids, parts, more, strict=True):
+            assert rows.dtype == torch.float32 and np.array_equal(rows, table[own].astype(np.float32))
+            assert np.array_equal(part, table[own[len(own) // 2 :]].astype(np.float32))
+    del parts, more, rows, part
+    # Memory that nobody holds is used again.
+    assert len({take(table, ids[n]).data_ptr() for n in range(10)}) < 3
 
 
 def test_ego_graphs_stand_side_by_side():

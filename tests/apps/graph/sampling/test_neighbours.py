@@ -11,6 +11,7 @@ from scipy.stats import chi2, chisquare
 from apps.graph.data.graph import Graph, open_graph
 from apps.graph.sampling.neighbours import Neighbours
 from apps.graph.sampling.reference import sample_reference
+from core.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 EDGES = RANDOM.integers(0, 120, (2, 1500))
@@ -172,6 +173,9 @@ def test_what_is_refused_and_leaves_no_trace():
     with pytest.raises(ValueError, match="node 7 is a seed twice"):
         sampler.sample(np.array([3, 7, 8, 7]))
     assert same(expected, sampler.sample(SEEDS))
+    # Arrays of a graph that was not built here are looked at before a loop reads them.
+    with pytest.raises(UserError, match=r"row 0 names a neighbour outside 0 \.\. 1"):
+        Neighbours(Graph(np.array([0, 1, 1]), np.array([2])), (4,))
     with pytest.raises(ValueError, match="need a graph with weights"):
         Neighbours(Graph.of(EDGES, 125), (4,), weighted=True)
     with pytest.raises(ValueError, match="must be -1"):
