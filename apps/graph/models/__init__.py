@@ -1,6 +1,7 @@
 """Networks for nodes of large graphs, one publication a file."""
 
 from apps.graph.models.convolutions import Convolution, GATConv, GCNConv, SAGEConv
+from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphGPS, GraphLayerNorm, Residual
 from apps.graph.models.largegt import LargeGT
 from apps.graph.models.polynormer import LargePolynormer, Polynormer
 from apps.graph.models.relation import Relation, layers_of
@@ -9,17 +10,24 @@ from apps.graph.models.sign import SIGN, sign_blocks
 from apps.graph.models.tuned_gnn import TunedGNN
 
 __all__ = [
+    "SIGN",
     "AttentionBranch",
     "Convolution",
     "GATConv",
     "GCNConv",
+    "GINConv",
+    "GINEConv",
+    "GPSLayer",
+    "GatedGCN",
     "GraphBranch",
+    "GraphGPS",
+    "GraphLayerNorm",
     "LargeGT",
     "LargePolynormer",
     "Polynormer",
     "Relation",
+    "Residual",
     "SAGEConv",
-    "SIGN",
     "SGFormer",
     "TunedGNN",
     "layers_of",

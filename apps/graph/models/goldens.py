@@ -3,6 +3,7 @@
 __all__ = ["GOLDENS"]
 
 from apps.graph.models.goldens_gnn import POLYNORMER, SGFORMER, TUNED
+from apps.graph.models.goldens_graphgps import GRAPHGPS
 from apps.graph.models.goldens_largegt import LARGEGT
 
-GOLDENS = {"largegt": LARGEGT, "polynormer": POLYNORMER, "sgformer": SGFORMER, "tunedgnn": TUNED}
+GOLDENS = {"graphgps": GRAPHGPS, "largegt": LARGEGT, "polynormer": POLYNORMER, "sgformer": SGFORMER, "tunedgnn": TUNED}
