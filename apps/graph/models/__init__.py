@@ -1,7 +1,9 @@
 """Networks for nodes of large graphs, one publication a file."""
 
+from apps.graph.models.cluster_tree import ClusterTree
 from apps.graph.models.convolutions import Convolution, GATConv, GCNConv, SAGEConv
 from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphGPS, GraphLayerNorm, Residual
+from apps.graph.models.gsm import GSM, BreadthFirst, DepthFirst, Hops
 from apps.graph.models.largegt import LargeGT
 from apps.graph.models.polynormer import LargePolynormer, Polynormer
 from apps.graph.models.relation import Relation, layers_of
@@ -10,9 +12,13 @@ from apps.graph.models.sign import SIGN, sign_blocks
 from apps.graph.models.tuned_gnn import TunedGNN
 
 __all__ = [
+    "GSM",
     "SIGN",
     "AttentionBranch",
+    "BreadthFirst",
+    "ClusterTree",
     "Convolution",
+    "DepthFirst",
     "GATConv",
     "GCNConv",
     "GINConv",
@@ -22,6 +28,7 @@ __all__ = [
     "GraphBranch",
     "GraphGPS",
     "GraphLayerNorm",
+    "Hops",
     "LargeGT",
     "LargePolynormer",
     "Polynormer",

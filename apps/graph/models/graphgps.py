@@ -7,11 +7,11 @@ nodes of a graph, added up.
 
     e_ij = D x_i + E x_j + C e;  x_i + act(BN(A x_i + sum_j s(e_ij) B x_j / (sum_j s(e_ij) + 1e-6)));  e + act(BN(e_ij))
 
-or any other with a residual around it. Shapes: x (N, dim), edges (E, dim) in the order of the relation, `starts` (G + 1,)
-where graphs of a batch begin. Attention is exact and O(N^2) within a graph: for graphs of some ten thousand nodes.
+or any other with a residual around it. Shapes: x (N, dim), edges (E, dim) in the order of the relation, `starts`
+(G + 1,) where graphs of a batch begin. Attention is exact and O(N^2) within a graph: for some ten thousand nodes.
 
-Published with BatchNorm or with PyG's LayerNorm in "graph" mode (`GraphLayerNorm`): mean and variance over all nodes and
-channels of a graph. Gates weigh a fused sum a channel at a time, numerator and denominator in one pass.
+Published with BatchNorm or with PyG's LayerNorm in "graph" mode (`GraphLayerNorm`): mean and variance over all nodes
+and channels of a graph. Gates weigh a fused sum a channel at a time, numerator and denominator in one pass.
 """
 
 __all__ = ["GINConv", "GINEConv", "GPSLayer", "GatedGCN", "GraphGPS", "GraphLayerNorm", "Residual"]

@@ -10,7 +10,7 @@ The release keeps parameters that its forward never uses (norms that are switche
 Its graphs are symmetric with an edge from every node to itself, for all three convolutions.
 """
 
-__all__ = ["TunedGNN"]
+__all__ = ["GNNLayer", "TunedGNN"]
 
 from collections.abc import Callable
 
@@ -22,7 +22,9 @@ from apps.graph.models.convolutions import Convolution, GCNConv
 from apps.graph.models.relation import Graphs, Relation, layers_of, linear, sliced
 
 
-class _Layer(nn.Module):
+class GNNLayer(nn.Module):
+    """dropout(relu(norm(convolution(x) + W x))); the arguments are those of `TunedGNN`."""
+
     def __init__(
         self,
         channels: int,
@@ -79,7 +81,7 @@ class TunedGNN(nn.Module):
         self.sum_layers, self.dropout = sum_layers, dropout
         self.enter = nn.Linear(channels, hidden) if enter else None
         widths = [hidden if enter else channels] + [hidden] * (depth - 1)
-        self.layers = nn.ModuleList(_Layer(width, hidden, convolution, norm, residual, dropout) for width in widths)
+        self.layers = nn.ModuleList(GNNLayer(width, hidden, convolution, norm, residual, dropout) for width in widths)
         self.out = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor | SparseRows, graph: Graphs, rows: int | None = None) -> Tensor:
