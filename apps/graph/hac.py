@@ -160,17 +160,26 @@ def _unlike_rows(offsets, neighbours):
     for i in range(len(offsets) - 1):
         for e in range(offsets[i], offsets[i + 1]):
             j = neighbours[e]
-            a, b, shared = offsets[i], offsets[j], 0
-            while a < offsets[i + 1] and b < offsets[j + 1]:
-                if neighbours[a] == neighbours[b]:
-                    shared += 1
-                    a += 1
-                    b += 1
-                elif neighbours[a] < neighbours[b]:
-                    a += 1
-                else:
-                    b += 1
-            union = offsets[i + 1] - offsets[i] + offsets[j + 1] - offsets[j] - shared
+            short, long, shared = i, j, 0
+            if offsets[i + 1] - offsets[i] > offsets[j + 1] - offsets[j]:
+                short, long = j, i
+            a, end = offsets[short], offsets[short + 1]
+            b, last = offsets[long], offsets[long + 1]
+            union = end - a + last - b
+            if last - b > 16 * (end - a):
+                # A hub's row is searched, not read.
+                for k in range(a, end):
+                    b += np.searchsorted(neighbours[b:last], neighbours[k])
+                    if b < last and neighbours[b] == neighbours[k]:
+                        shared += 1
+                        b += 1
+            else:
+                while a < end and b < last:
+                    shared += neighbours[a] == neighbours[b]
+                    low = neighbours[a] <= neighbours[b]
+                    b += neighbours[b] <= neighbours[a]
+                    a += low
+            union -= shared
             distances[e] = np.round(1 - shared / max(union, 1), 6)
     return distances
 

@@ -165,3 +165,10 @@ def test_affinity_without_features_is_jaccard():
     graph = Graph.of(np.array([[0, 1, 2, 0], [1, 2, 0, 3]]), 4, undirected=True)
     found = dict(zip(map(tuple, graph.edge_index().T.tolist()), affinity(graph).tolist(), strict=True))
     assert found[1, 2] == pytest.approx(2 / 3) and found[0, 3] == 1
+    # Hubs, whose rows are searched: node 0 has 299 neighbours, others some.
+    random = np.random.default_rng(0)
+    edges = np.concatenate([random.integers(0, 300, (2, 400)), np.stack([np.zeros(299, int), np.arange(1, 300)])], 1)
+    graph = Graph.of(edges, 300, undirected=True)
+    rows = [set(graph.neighbours[a:b].tolist()) for a, b in zip(graph.offsets[:-1], graph.offsets[1:], strict=True)]
+    expected = [1 - len(rows[a] & rows[b]) / len(rows[a] | rows[b]) for a, b in graph.edge_index().T.tolist()]
+    assert affinity(graph) == pytest.approx(expected, abs=1e-6)
