@@ -22,7 +22,6 @@ from .samples import Crops, Dynamic, Mixed, Whole, collate, collate_whole
 from .sources import Mixtures, Source
 from .speech import Listed, Speech, Store
 
-
 SHORTEST = 4.0
 """Seconds of a mixture that is made for validation or test."""
 

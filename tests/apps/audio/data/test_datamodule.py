@@ -187,7 +187,7 @@ class Recorder(pl.LightningModule):
         return self.weight * batch["mixture"].mean()
 
     def validation_step(self, batch, batch_idx):
-        assert batch["targets"].shape == (1, 2, 800)
+        assert batch["targets"].shape == (1, 2, 32000)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
