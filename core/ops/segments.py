@@ -21,14 +21,17 @@ def segment_max(x: Tensor, numbers: Tensor, count: int) -> Tensor:
 
 def segment_max_reference(x: Tensor, numbers: Tensor, count: int) -> Tensor:
     """The same by torch's scatter."""
-    y = x.new_zeros(count, x.shape[1])
-    return y.scatter_reduce(0, numbers[:, None].expand(x.shape), x, "amax", include_self=False)
+    # Not from zeros with include_self=False: a maximum of 0 would share its gradient with the start.
+    y = x.new_full((count, x.shape[1]), -torch.inf)
+    y = y.scatter_reduce(0, numbers[:, None].expand(x.shape), x, "amax")
+    return torch.where(numbers.bincount(minlength=count)[:, None] > 0, y, 0)
 
 
 class _Largest(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, numbers: Tensor, count: int) -> Tensor:
-        y = segment_max_reference(x, numbers, count)
+        y = x.new_zeros(count, x.shape[1])
+        y.scatter_reduce_(0, numbers[:, None].expand(x.shape), x, "amax", include_self=False)
         if ctx.needs_input_grad[0]:
             best = x == y.index_select(0, numbers)
             # How many rows share a maximum: whole numbers, whose sum has no order.

@@ -32,3 +32,11 @@ def test_gradcheck():
     x = torch.randn(12, 2, dtype=torch.float64, requires_grad=True)
     numbers = torch.randint(4, (12,))
     assert torch.autograd.gradcheck(lambda x: segment_max(x, numbers, 5), x)
+
+
+def test_a_largest_value_of_zero_keeps_its_whole_gradient():
+    x = torch.tensor([[0.0], [-1.0], [0.0]], dtype=torch.float64, requires_grad=True)
+    numbers = torch.tensor([0, 0, 1])
+    for form in (segment_max, segment_max_reference):
+        (grad,) = torch.autograd.grad(form(x, numbers, 3).sum(), x)
+        assert grad.flatten().tolist() == [1, 0, 1]
