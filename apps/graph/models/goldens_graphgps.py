@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from apps.graph.models.convolutions import GCNConv
-from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphLayerNorm, Residual
+from apps.graph.models.graphgps import EdgeGATConv, GatedGCN, GINConv, GINEConv, GPSLayer, GraphLayerNorm, Residual
 from apps.graph.models.names_gnn import convolution_rules
 from apps.graph.models.relation import Relation
 from core.checkpoint import Mapping, Rule, derive, same
@@ -51,6 +51,8 @@ def _local(facts: Facts) -> GatedGCN | Residual | None:
         return Residual(GINConv(dim, activation), False, dropout)
     if kind == "GINE":
         return Residual(GINEConv(dim, activation), True, dropout)
+    if kind == "GAT":
+        return Residual(EdgeGATConv(dim, facts.config["num_heads"]), True, dropout)
     raise ValueError(f"GraphGPS with local_gnn_type {kind!r} is not known here; its graph convolution is missing")
 
 
@@ -82,12 +84,22 @@ def layer_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     rules = [*gate_rules(f"{ours}local.", f"{theirs}local_model.")]
     rules += convolution_rules(f"{ours}local.inner.", f"{theirs}local_model.")
     rules += [same(f"{ours}local.inner.feed.layers.{{i}}.{{p}}", f"{theirs}local_model.nn.{{i}}.{{p}}")]
+    rules += [same(f"{ours}local.inner.edge.{{p}}", f"{theirs}local_model.lin_edge.{{p}}")]
+    rules += [derive(f"{ours}local.inner.along", f"{theirs}local_model.att_edge", lambda attention: attention[0])]
     for part in ("weight", "bias"):
         official = f"{theirs}self_attn.in_proj_{part}"
         rules += [derive(f"{ours}attention.{name}.{part}", official, _third(i)) for i, name in enumerate("qkv")]
     names = {"attention.out": "self_attn.out_proj", "local_norm": "norm1_local", "attention_norm": "norm1_attn"}
     names |= {"norm": "norm2", "enter": "ff_linear1", "leave": "ff_linear2"}
     return rules + [same(f"{ours}{mine}.{{p}}", f"{theirs}{name}.{{p}}") for mine, name in names.items()]
+
+
+def _layer_mapping(facts: Facts) -> Mapping:
+    """The release makes norms for the part that is not there, too."""
+    unused = ["norm1_local"] if facts.config["local_gnn_type"] == "None" else []
+    unused += ["norm1_attn"] if facts.config["global_model_type"] == "None" else []
+    rules = [rule for rule in layer_rules() if rule.sources[0].split(".")[0] not in unused]
+    return Mapping(*rules, ignore=[f"{name}.{{p}}" for name in unused])
 
 
 def _relation(inputs: dict[str, Tensor]) -> tuple[Relation, Tensor]:
@@ -113,5 +125,5 @@ def _run_layer(run: Callable[..., Any], inputs: dict[str, Tensor]) -> dict[str, 
 
 GRAPHGPS = {
     "GatedGCNLayer": Golden(_gated, Mapping(*gate_rules()), _run_gates),
-    "GPSLayer": Golden(_layer, Mapping(*layer_rules()), _run_layer),
+    "GPSLayer": Golden(_layer, _layer_mapping, _run_layer),
 }

@@ -14,7 +14,7 @@ Published with BatchNorm or with PyG's LayerNorm in "graph" mode (`GraphLayerNor
 and channels of a graph. Gates weigh a fused sum a channel at a time, numerator and denominator in one pass.
 """
 
-__all__ = ["GINConv", "GINEConv", "GPSLayer", "GatedGCN", "GraphGPS", "GraphLayerNorm", "Residual"]
+__all__ = ["EdgeGATConv", "GINConv", "GINEConv", "GPSLayer", "GatedGCN", "GraphGPS", "GraphLayerNorm", "Residual"]
 
 from collections.abc import Callable
 
@@ -28,6 +28,7 @@ from apps.graph.models.relation import Graphs, Relation, layers_of, linear
 from core.layout import Ragged
 from core.mixers.attention import Attention
 from core.ops.csr import Csr, csr_sum
+from core.ops.csr_attend import csr_softmax
 
 EPS = 1e-6
 
@@ -115,6 +116,44 @@ class GINEConv(nn.Module):
         return self.feed(relation.own(x) + csr_sum(messages, each))  # type: ignore[operator]
 
 
+class EdgeGATConv(nn.Module):
+    """Graph attention whose logits have a part of the edge, leaky(s . W x_j + t . W x_i + u . W_e e_ij), plus a bias.
+
+    Every node has one edge to itself, whose features are the mean of those of the others into it, as in PyG.
+
+    Args:
+        dim: width of nodes and edges.
+        heads: number of them; divides dim.
+        slope: of the leaky step.
+    """
+
+    def __init__(self, dim: int, heads: int, slope: float = 0.2) -> None:
+        super().__init__()
+        self.slope = slope
+        self.weight, self.edge = nn.Parameter(torch.empty(dim, dim)), nn.Linear(dim, dim, bias=False)
+        self.source, self.target, self.along = (nn.Parameter(torch.empty(heads, dim // heads)) for _ in range(3))
+        for weight in self.parameters():
+            nn.init.xavier_uniform_(weight)
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, relation: Relation, edges: Tensor) -> Tensor:
+        """(N, dim), (E, dim) -> (N, dim), the whole graph."""
+        csr, loops = relation.csr, torch.arange(len(x), device=x.device)
+        source, target = csr.columns.long(), csr.numbers
+        others = (source != target).nonzero()[:, 0]
+        source, target = source[others], target[others]
+        rows = linear(x, self.weight).unflatten(-1, self.source.shape)
+        along = (self.edge(edges[others]).unflatten(-1, self.along.shape) * self.along).sum(-1)
+        # The logit of a mean is the mean of logits.
+        counts = torch.bincount(target, minlength=len(x)).clamp(min=1)[:, None]
+        mean = along.new_zeros(len(x), along.shape[1]).index_add(0, target, along) / counts
+        every, order = Csr.of(torch.stack([torch.cat([source, loops]), torch.cat([target, loops])]), len(x))
+        logits = (rows * self.source).sum(-1).index_select(0, every.columns)
+        logits = logits + (rows * self.target).sum(-1).index_select(0, every.numbers)
+        logits = F.leaky_relu(logits + torch.cat([along, mean]).index_select(0, order), self.slope)
+        return csr_sum(rows, every, csr_softmax(logits, every)).flatten(1) + self.bias
+
+
 class Residual(nn.Module):
     """x + dropout(convolution(x)); edges stay what they are.
 
@@ -124,7 +163,9 @@ class Residual(nn.Module):
         dropout: of its result.
     """
 
-    def __init__(self, inner: Convolution | GINConv | GINEConv, edges: bool = False, dropout: float = 0.0) -> None:
+    def __init__(
+        self, inner: Convolution | GINConv | GINEConv | EdgeGATConv, edges: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.inner, self.edges, self.dropout = inner, edges, dropout
 

@@ -271,9 +271,11 @@ class LargeGT(nn.Module):
         self.enter = nn.Sequential(
             nn.Linear(channels, hidden), normed(hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden)
         )
-        self.enter_tokens = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden)
-        )
+        self.enter_tokens = None
+        if local:
+            self.enter_tokens = nn.Sequential(
+                nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden)
+            )
         self.feed = nn.Sequential(
             nn.Linear(wide * (local + bool(codes)), wide),
             normed(wide),
@@ -309,7 +311,7 @@ class LargeGT(nn.Module):
         if x is None:
             x = tokens[:, 0] if index is None else tokens[index[:, 0], 0]
         embedded = None
-        if self.layer.local is not None:
+        if self.enter_tokens is not None:
             embedded = self.enter_tokens(tokens)
             if index is not None:
                 embedded = embedded[index].flatten(1, 2)

@@ -65,7 +65,7 @@ def model_rules(norm: bool, local: bool) -> list[Rule]:
     ours_enter, ours_feed = ([0, 1, 4], [0, 1, 4, 5]) if norm else ([0, 4], [0, 4])
     pairs = [*zip(ours_enter, enter, strict=True)]
     rules = [same(f"enter.{mine}.{{p}}", f"fc_in.{theirs}.{{p}}") for mine, theirs in pairs]
-    rules += [same(f"enter_tokens.{i}.{{p}}", f"fc_in_seq.{i}.{{p}}") for i in (0, 3)]
+    rules += [same(f"enter_tokens.{i}.{{p}}", f"fc_in_seq.{i}.{{p}}") for i in (0, 3)] if local else []
     pairs = [*zip(ours_feed, feed, strict=True)]
     rules += [same(f"feed.{mine}.{{p}}", f"ffs.0.{theirs}.{{p}}") for mine, theirs in pairs]
     return [*rules, same("out.{p}", "fc_out.{p}"), *layer_rules("layer.", "convs.0.", local)]

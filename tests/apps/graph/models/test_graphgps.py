@@ -4,8 +4,19 @@ from torch import nn
 from torch_geometric import nn as pyg
 
 from apps.graph.models.convolutions import SAGEConv
-from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphGPS, GraphLayerNorm, Residual
+from apps.graph.models.graphgps import (
+    EdgeGATConv,
+    GatedGCN,
+    GINConv,
+    GINEConv,
+    GPSLayer,
+    GraphGPS,
+    GraphLayerNorm,
+    Residual,
+)
+from apps.graph.models.names_gnn import convolution_rules
 from apps.graph.models.relation import Relation
+from core.checkpoint import Mapping, derive, load, same
 
 
 @pytest.mark.parametrize("edges", [False, True])
@@ -71,3 +82,14 @@ def test_graphs_of_a_batch_do_not_see_each_other(local, small):
 def test_a_layer_of_nothing_is_refused():
     with pytest.raises(ValueError, match="give it one of the two"):
         GPSLayer(4, None, heads=0, norm=nn.BatchNorm1d)
+
+
+def test_attention_with_edges_of_pyg(small):
+    whole, x = small.graph(symmetric=False), small.features(channels=6)
+    index = torch.from_numpy(whole.edge_index())
+    torch.manual_seed(0)
+    ours, theirs = EdgeGATConv(6, 2).double(), pyg.GATConv(6, 3, 2, edge_dim=6).double()
+    rules = [*convolution_rules("", ""), same("edge.{p}", "lin_edge.{p}")]
+    load(ours, theirs.state_dict(), Mapping(*rules, derive("along", "att_edge", lambda t: t[0])))
+    edges = torch.randn(whole.edges, 6, dtype=torch.float64)
+    torch.testing.assert_close(ours(x, Relation(whole.csr), edges), theirs(x, index, edges))
