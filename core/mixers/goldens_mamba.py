@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from core.checkpoint import Mapping, same
 from core.mixers.mamba import Mamba
+from core.ops.decay import decay_linear_attention
 from core.ops.selective_scan import selective_scan
 from core.verify import Facts, Golden
 
@@ -78,5 +79,24 @@ def _whole(run: Callable[..., Any], inputs: dict[str, Tensor]) -> Any:
     return run(inputs)
 
 
-_CLASSES = {"Mamba": Golden(_build, NAMES), "selective_scan_ref": Golden(_scan, call=_whole)}
-GOLDENS = {"mamba": _CLASSES, "mamba_block": _CLASSES}
+def _dual(facts: Facts) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Mamba-2; `A` is the inverse softplus of the decay, states are (B, H, P, N) there."""
+
+    def run(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        decay = -F.softplus(inputs["A"])
+        y, state = decay_linear_attention(
+            inputs["C"], inputs["B"], inputs["X"], decay, chunk=facts.get("block_len", 64)
+        )
+        return y, state.mT
+
+    return run
+
+
+_CLASSES = {
+    "Mamba": Golden(_build, NAMES),
+    "selective_scan_ref": Golden(_scan, call=_whole),
+}
+GOLDENS = {
+    "mamba": {**_CLASSES, "ssd_minimal_discrete": Golden(_dual, call=_whole)},
+    "mamba_block": _CLASSES,
+}

@@ -5,6 +5,7 @@ biased_attention  with a learned bias, in training without keeping scores
 csr               sums and means over the edges of a sparse relation, without a copy for every edge
 csr_attend        softmax over the edges of a row, and graph attention on it
 csr_max           the largest over the edges of a row
+decay             linear attention whose memory decays, in chunks
 depthwise         depthwise convolution of tokens
 dropout           from 16 random bits, half the time of torch's on a CPU
 dynamic_filter    depthwise filters that differ from place to place
