@@ -10,7 +10,7 @@ SIZES = [(1, 1), (0, 3), (4, 0), (3, 5), (40, 33), (2, 60), (50, 1), (0, 0), (17
 
 def given(dtype=torch.float64):
     made = torch.Generator().manual_seed(0)
-    queries, keys = (torch.tensor([0] + list(sizes)).cumsum(0) for sizes in zip(*SIZES, strict=True))
+    queries, keys = (torch.tensor([0, *sizes]).cumsum(0) for sizes in zip(*SIZES, strict=True))
     q, k, v = (
         torch.randn(n, 2, width, generator=made, dtype=torch.float64)
         for n, width in ((int(queries[-1]), 8), (int(keys[-1]), 8), (int(keys[-1]), 5))
