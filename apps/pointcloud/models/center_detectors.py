@@ -154,7 +154,7 @@ class ScatterFormerDetector(_CenterDetector):
         classes, point_range, features, velocity, suppression, momentum, shared_dim: as of `CenterPointPillar`.
         voxel: extent in metres.
         dim: channels of the backbone.
-        heads, depths, window: of the backbone.
+        heads, depths, window, entry_depth: of the backbone.
         bev_dim, bev_depth: channels and number of the dense encoder-decoders.
         rectify: exponent of the IoU in the score; the release has .68, .71 and .65 for Waymo's classes.
     """
