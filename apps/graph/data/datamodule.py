@@ -124,6 +124,11 @@ class GraphData(pl.LightningDataModule):
         """F, of the features; those of the encodings come beside."""
         return int(self.nodes.features.shape[1])
 
+    @property
+    def channels(self) -> int:
+        """Width of x in a batch: of the features, and of the encodings where they stand beside them."""
+        return self.loading.channels(self.width, 0 if self.encoding is None else self.encoding.shape[1])
+
     def statistics(self) -> Statistics:
         """Degrees and homophily."""
         labels = self.nodes.labels

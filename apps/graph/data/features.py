@@ -1,6 +1,6 @@
 """Features of nodes: rows for a batch out of arrays in memory, in a file or sparse; and what is wrong with them."""
 
-__all__ = ["check_features", "normalise_rows", "take"]
+__all__ = ["beside", "check_features", "normalise_rows", "take"]
 
 import sys
 import threading
@@ -45,6 +45,25 @@ def take(features: Features, ids: NDArray[np.int64] | None = None) -> Tensor | S
         for n in range(0, len(ids), STEP):
             out[n : n + STEP] = features[ids[n : n + STEP]]
     return torch.from_numpy(out)
+
+
+def beside(x: Tensor | SparseRows, encoding: Tensor | None) -> Tensor | SparseRows:
+    """Features (n, F) and encodings (n, P) in one row each; sparse features stay sparse."""
+    if encoding is None:
+        return x
+    if isinstance(x, Tensor):
+        return torch.cat([x, encoding], 1)
+    wide = encoding.shape[1]
+    offsets = x.csr.offsets + wide * torch.arange(len(x.csr.offsets))
+    new = (offsets[1:, None] - wide + torch.arange(wide)).flatten()
+    old = torch.ones(int(offsets[-1]), dtype=torch.bool)
+    old[new] = False
+    columns = torch.empty(len(old), dtype=x.csr.columns.dtype)
+    values = torch.empty(len(old))
+    columns[old], values[old] = x.csr.columns, x.values
+    columns[new] = (x.csr.width + torch.arange(wide)).repeat(len(encoding)).to(columns.dtype)
+    values[new] = encoding.flatten()
+    return SparseRows(Csr(offsets, columns, x.csr.width + wide), values)
 
 
 _buffers: dict[int, list[NDArray[np.float32]]] = {}

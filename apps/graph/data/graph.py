@@ -120,6 +120,12 @@ class Graph:
         return np.diff(self.offsets)
 
     @cached_property
+    def loops(self) -> bool | None:
+        """Whether every node has an edge to itself (True), none has (False), or some have (None)."""
+        found = building.has_loop(self.offsets, self.neighbours)
+        return True if found.all() else None if found.any() else False
+
+    @cached_property
     def csr(self) -> Csr:
         """The relation for `core.ops.csr`, sharing memory; made once, and with it what it keeps."""
         return Csr(_tensor(self.offsets), _tensor(self.neighbours), self.nodes, self.symmetric)

@@ -3,7 +3,8 @@
 `NodeSet` is a whole data set in numpy arrays, which may be memory-mapped. `Batch` is the part of it that one step sees,
 in tensors; every kind of loader makes the same:
 
-    x          (n, F) float32, or `SparseRows` where features are sparse: a linear layer of it is a `csr_sum`
+    x          (n, F + P) float32, features and beside them encodings; `SparseRows` where features are sparse: a
+               linear layer of it is a `csr_sum`
     csr        r rows over n columns: the edges into the first r nodes, r = n unless neighbours were drawn
     targets    (S,) positions of the nodes that are predicted
     y          (S,) int64 labels, -1 unknown; or (S, T) float32 of T binary tasks, NaN unknown
@@ -15,12 +16,17 @@ in tensors; every kind of loader makes the same:
                makes the first sum(hops[: L - l + 1]) nodes: `csr.first(rows)`
     starts     (G + 1,) int64 where groups without edges in between begin (ego graphs), or None
     number     of the batch since training began
+    whole      the batch is the whole graph: what follows from it is worth keeping
+    loops      every node of the whole graph has an edge to itself (True), none has (False), or some have (None)
+    rows       nodes to compute at a time, layer by layer, where the network can; None for all
+    tree       clusters of the whole graph, or None
+    tokens     sampled neighbours of the nodes that are predicted, or None
 
 In a batch of drawn neighbours only the first r nodes have edges, and the last hop's none: degrees of the whole graph
 are there so that a normalisation does not depend on what was drawn.
 """
 
-__all__ = ["Batch", "NodeSet", "Source", "SparseRows", "Split"]
+__all__ = ["Batch", "NodeSet", "Source", "SparseRows", "Split", "Tokens"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -32,6 +38,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from apps.graph.cluster_tree import ClusterTree
 from core.ops.csr import Csr
 
 from .graph import Graph
@@ -62,6 +69,24 @@ class SparseRows(NamedTuple):
         """(n, F)."""
         made = self.values.new_zeros(self.csr.rows, self.csr.width)
         return made.index_put_((self.csr.numbers, self.csr.columns.long()), self.values, accumulate=True)
+
+
+class Tokens(NamedTuple):
+    """What each of S predicted nodes attends to, without rows that occur twice.
+
+    Attributes:
+        features: (U, 3, F) of every node that occurs: x, P x, P^2 x.
+        index: (S, K) rows of `features`, the node's own first.
+        counts: (S, K) how many equal tokens each stands for; 0 is padding.
+    """
+
+    features: Tensor
+    index: Tensor
+    counts: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Tokens":
+        """On another device."""
+        return Tokens(*(part.to(device, non_blocking=non_blocking) for part in self))
 
 
 class NodeSet(NamedTuple):
@@ -122,6 +147,11 @@ class Batch:
     hops: tuple[int, ...] | None = None
     starts: Tensor | None = None
     number: int = 0
+    whole: bool = False
+    loops: bool | None = None
+    rows: int | None = None
+    tree: ClusterTree | None = None
+    tokens: Tokens | None = None
     _moved: "Batch | None" = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
@@ -132,7 +162,7 @@ class Batch:
         if self._moved is None or self._moved.nodes.device != device:
             values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_moved"}
             for name, value in values.items():
-                if isinstance(value, Tensor | SparseRows | Csr):
+                if isinstance(value, Tensor | SparseRows | Csr | ClusterTree | Tokens):
                     values[name] = value.to(device, non_blocking=non_blocking)
             self._moved = Batch(**values)
         return self._moved

@@ -27,7 +27,7 @@ from core.errors import UserError
 from core.ops.csr import Csr
 from core.training.draws import generator
 
-from .features import take
+from .features import beside, take
 from .items import Batch, NodeSet
 
 Ids = NDArray[np.int64]
@@ -78,23 +78,29 @@ class Batches(Dataset[Batch]):
         graph, labels = self.nodes.graph, self.nodes.labels
         weights = None if graph.weights is None or places is None else torch.from_numpy(graph.weights[places])
         own = torch.from_numpy(np.ascontiguousarray(ids))
+        encoding = None if self.encoding is None else self.encoding[own]
         return Batch(
-            take(self.nodes.features, ids),
+            beside(take(self.nodes.features, ids), encoding),
             csr,
             targets,
             torch.from_numpy(np.asarray(labels[ids[targets.numpy()]])),
             own,
             torch.from_numpy(graph.offsets[ids + 1] - graph.offsets[ids]),
             weights,
-            None if self.encoding is None else self.encoding[own],
+            encoding,
             hops,
             None if starts is None else torch.from_numpy(starts),
             number,
+            loops=graph.loops,
         )
 
 
 class Loading:
     """Base class of what a data module is given."""
+
+    def channels(self, features: int, encoding: int) -> int:
+        """Width of the rows of x: encodings stand beside the features."""
+        return features + encoding
 
     def batches(self, nodes: NodeSet, encoding: Tensor | None, targets: Ids, seed: int, shuffle: bool) -> Batches:
         """Batches that predict `targets`; shuffled for training."""
@@ -102,22 +108,33 @@ class Loading:
 
 
 class FullBatch(Loading):
-    """The whole graph in one batch, whose tensors are made once."""
+    """The whole graph in one batch, whose tensors are made once.
+
+    Args:
+        steps: of training in an epoch; between epochs there is a validation.
+        rows: nodes to compute at a time, layer by layer, for validation and test of graphs whose activations do not
+            fit; None for all.
+    """
+
+    def __init__(self, steps: int = 1, rows: int | None = None):
+        _at_least_one(steps=steps, rows=1 if rows is None else rows)
+        self.steps, self.rows = steps, rows
 
     def batches(self, nodes: NodeSet, encoding: Tensor | None, targets: Ids, seed: int, shuffle: bool) -> Batches:
-        return _Whole(nodes, encoding, targets, max(len(targets), 1), seed, False)
+        return Whole(
+            self.steps if shuffle else 1, self.rows, nodes, encoding, targets, max(len(targets), 1), seed, False
+        )
 
 
-class _Whole(Batches):
-    def __getitem__(self, number: int) -> Batch:
-        return self._made
+class Whole(Batches):
+    """The same batch `steps` times."""
 
-    def __init__(self, *args):
+    def __init__(self, steps: int, rows: int | None, *args):
         super().__init__(*args)
         nodes, targets = self.nodes, np.asarray(self.targets)
-        graph = nodes.graph
+        graph, self.steps = nodes.graph, steps
         self._made = Batch(
-            _all_features(_Same(nodes)),
+            _all_features(_Same(nodes, self.encoding)),
             graph.csr,
             torch.from_numpy(targets),
             torch.from_numpy(np.asarray(nodes.labels[targets])),
@@ -125,25 +142,35 @@ class _Whole(Batches):
             torch.from_numpy(graph.degrees),
             None if graph.weights is None else torch.from_numpy(np.array(graph.weights)),
             self.encoding,
+            whole=True,
+            loops=graph.loops,
+            rows=rows,
         )
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, number: int) -> Batch:
+        return self._made
 
 
 class _Same:
     """A set by its identity, for the cache: train, validation and test of one graph share their features."""
 
-    def __init__(self, nodes: NodeSet):
-        self.nodes = nodes
+    def __init__(self, nodes: NodeSet, encoding: Tensor | None):
+        self.nodes, self.encoding = nodes, encoding
 
     def __hash__(self) -> int:
         return id(self.nodes.features)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.nodes.features is self.nodes.features
+        same = isinstance(other, _Same) and other.nodes.features is self.nodes.features
+        return same and other.encoding is self.encoding  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=1)
 def _all_features(same: _Same):
-    return take(same.nodes.features)
+    return beside(take(same.nodes.features), same.encoding)
 
 
 class Neighbourhoods(Loading):

@@ -1,6 +1,7 @@
 """Networks for nodes of large graphs, one publication a file."""
 
-from apps.graph.models.cluster_tree import ClusterTree
+from apps.graph.cluster_tree import ClusterTree
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import Convolution, GATConv, GCNConv, SAGEConv
 from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphGPS, GraphLayerNorm, Residual
 from apps.graph.models.gsm import GSM, BreadthFirst, DepthFirst, Hops
@@ -31,6 +32,7 @@ __all__ = [
     "Hops",
     "LargeGT",
     "LargePolynormer",
+    "NodeClassifier",
     "Polynormer",
     "Relation",
     "Residual",

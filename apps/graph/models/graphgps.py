@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.graph.data.items import SparseRows
+from apps.graph.data.items import Batch, SparseRows
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import Convolution
-from apps.graph.models.relation import Graphs, Relation, layers_of, linear
+from apps.graph.models.relation import Graphs, Relation, layers_of, linear, relations
 from core.layout import Ragged
 from core.mixers.attention import Attention
 from core.ops.csr import Csr, csr_sum
@@ -263,7 +264,7 @@ def _normed(norm: nn.Module | None, x: Tensor, starts: Tensor) -> Tensor:
     return norm(x, starts) if isinstance(norm, GraphLayerNorm) else norm(x)
 
 
-class GraphGPS(nn.Module):
+class GraphGPS(NodeClassifier):
     """Layers between two linear ones; a graph without features of edges has one learnt vector for all.
 
     Args:
@@ -320,3 +321,6 @@ class GraphGPS(nn.Module):
         for layer, relation in zip(self.layers, relations, strict=True):
             x, edges = layer(x, relation, edges, starts)
         return self.out(x)
+
+    def classify(self, batch: Batch) -> Tensor:
+        return self(batch.x, relations(batch, len(self.layers)), starts=batch.starts)[batch.targets]

@@ -28,13 +28,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.graph.data.items import SparseRows
-from apps.graph.models.cluster_tree import ClusterTree
+from apps.graph.cluster_tree import ClusterTree
+from apps.graph.data.items import Batch, SparseRows
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import GCNConv
 from apps.graph.models.diffusion import spread, symmetric
 from apps.graph.models.relation import layers_of, linear
 from apps.graph.models.tree_mamba import TreeMamba
 from apps.graph.models.tuned_gnn import GNNLayer
+from core.errors import UserError
 from core.mixers.attention import Attention
 from core.mixers.mamba import Mamba
 from core.ops.attend import attend
@@ -170,7 +172,7 @@ class Hops(nn.Module):
         return self.feed(x[:, -1] + F.dropout(y, self.dropout, self.training))
 
 
-class GSM(nn.Module):
+class GSM(NodeClassifier):
     """Local encoder, sequences, prediction.
 
     Args:
@@ -231,3 +233,10 @@ class GSM(nn.Module):
         else:
             self.aux = None
         return torch.zeros_like(scores).scatter(1, places, best / best.sum(1, keepdim=True))
+
+    def classify(self, batch: Batch) -> Tensor:
+        if batch.tree is None:
+            raise UserError(
+                "GSM: needs a hierarchy of clusters; give --data.loading apps.graph.data.hierarchical.Hierarchical."
+            )
+        return self(batch.x, batch.csr, batch.tree)[batch.targets]

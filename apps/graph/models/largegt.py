@@ -27,6 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from apps.graph.data.items import Batch
+from apps.graph.models.classifier import NodeClassifier
+from core.errors import UserError
 from core.mixers.codebook_attention import CodebookAttention
 from core.ops.attend import attend
 
@@ -215,7 +218,7 @@ class LargeGTLayer(nn.Module):
         return torch.cat(parts, 1)
 
 
-class LargeGT(nn.Module):
+class LargeGT(NodeClassifier):
     """The whole network; local, global (`local` False) or both.
 
     Args:
@@ -316,3 +319,13 @@ class LargeGT(nn.Module):
             if index is not None:
                 embedded = embedded[index].flatten(1, 2)
         return self.out(self.feed(self.layer(embedded, self.enter(x), position, counts, nodes)))
+
+    def classify(self, batch: Batch) -> Tensor:
+        if batch.tokens is None:
+            raise UserError(
+                "LargeGT: needs sampled neighbours; give --data.loading apps.graph.data.sampled_tokens.SampledTokens."
+            )
+        tokens = batch.tokens
+        counts, own = tokens.counts.repeat_interleave(HOPS, 1), batch.nodes[batch.targets]
+        position = None if batch.encoding is None else batch.encoding[batch.targets]
+        return self(tokens.features, position, counts=counts, index=tokens.index, nodes=own)

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.graph.data.items import SparseRows
+from apps.graph.data.items import Batch, SparseRows
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import Convolution, GATConv, GCNConv
-from apps.graph.models.relation import Graphs, Relation, dropped, layers_of, linear, sliced
+from apps.graph.models.relation import Graphs, Relation, dropped, layers_of, linear, relations, sliced
 
 
 class _Mixing(nn.Module):
@@ -124,7 +125,7 @@ class GlobalAttention(nn.Module):
         return x.unflatten(-1, (-1, self.heads)).permute(2, 0, 1)
 
 
-class _Both(nn.Module):
+class _Both(NodeClassifier):
     """What the two forms share: local layers summed up, a head of their own, the global layers and theirs."""
 
     def __init__(self, layers: list[_Local], attention: GlobalAttention, classes: int, in_dropout: float) -> None:
@@ -153,6 +154,12 @@ class _Both(nn.Module):
             total = x if total is None else relation.own(total) + x  # type: ignore[operator]
         assert total is not None
         return self.global_out(self.attention(self.norm(total))) if self.use_global else self.local_out(total)
+
+    def classify(self, batch: Batch) -> Tensor:
+        return self(batch.x, relations(batch, len(self.layers)), batch.rows)[batch.targets]
+
+    def heads(self) -> list[nn.Module]:
+        return [self.local_out, self.global_out]
 
 
 class Polynormer(_Both):

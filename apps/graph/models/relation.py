@@ -6,7 +6,7 @@ layer. The same layers serve the three and say the same, for everything that goe
 above all, belongs to the whole graph.
 """
 
-__all__ = ["Graphs", "Relation", "dropped", "layers_of", "linear", "sliced"]
+__all__ = ["Graphs", "Relation", "dropped", "layers_of", "linear", "relations", "sliced"]
 
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from apps.graph.data.items import SparseRows
+from apps.graph.data.items import Batch, SparseRows
 from core.ops.csr import Csr, csr_sum
 
 
@@ -138,6 +138,17 @@ def layers_of(
     if len(graph) != depth:
         raise ValueError(f"layers_of: {len(graph)} relations for {depth} layers")
     return list(graph)
+
+
+def relations(batch: Batch, depth: int) -> list[Relation]:
+    """Those of a batch for each of `depth` layers.
+
+    Raises:
+        ValueError: neighbours were drawn for another number of layers.
+    """
+    if batch.whole:
+        return layers_of(batch.csr, depth, looped=batch.loops)
+    return layers_of(batch.csr, depth, batch.degrees, batch.hops, batch.loops)
 
 
 def linear(x: Tensor | SparseRows, weight: Tensor, bias: Tensor | None = None) -> Tensor:

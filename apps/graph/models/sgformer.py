@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.graph.data.items import SparseRows
+from apps.graph.data.items import Batch, SparseRows
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import normalised_sum
-from apps.graph.models.relation import Graphs, layers_of, linear
+from apps.graph.models.relation import Graphs, layers_of, linear, relations
 
 
 class SGFormerAttention(nn.Module):
@@ -153,7 +154,7 @@ class GraphBranch(nn.Module):
         return x
 
 
-class SGFormer(nn.Module):
+class SGFormer(NodeClassifier):
     """The two branches joined.
 
     Args:
@@ -187,3 +188,7 @@ class SGFormer(nn.Module):
             local = self.graph(x, graph)
             y = torch.cat([y, local], 1) if self.concatenate else torch.lerp(y, local, self.graph_weight)
         return self.out(y)
+
+    def classify(self, batch: Batch) -> Tensor:
+        depth = 1 if self.graph is None else len(self.graph.layers)
+        return self(batch.x, relations(batch, depth))[batch.targets]

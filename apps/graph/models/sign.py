@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from apps.graph.data.items import Batch, SparseRows
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.diffusion import Step, spread, symmetric
 from core.ops.csr import Csr
 
@@ -30,7 +32,7 @@ def sign_blocks(x: Tensor, csr: Csr, operators: Sequence[tuple[Step, int]] = ((s
     return torch.cat([x, *(block for step, hops in operators for block in spread(x, csr, hops, step)[1:])], 1)
 
 
-class SIGN(nn.Module):
+class SIGN(NodeClassifier):
     """The network of rows.
 
     Args:
@@ -52,3 +54,10 @@ class SIGN(nn.Module):
     def forward(self, blocks: Tensor) -> Tensor:
         """(n, channels) -> (n, classes)."""
         return self.layers(blocks)
+
+    def classify(self, batch: Batch) -> Tensor:
+        x = batch.x.dense() if isinstance(batch.x, SparseRows) else batch.x
+        return self(x[batch.targets])
+
+    def heads(self) -> list[nn.Module]:
+        return [self.layers[-1]]

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.graph.data.items import SparseRows
+from apps.graph.data.items import Batch, SparseRows
+from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import Convolution, GCNConv
-from apps.graph.models.relation import Graphs, Relation, layers_of, linear, sliced
+from apps.graph.models.relation import Graphs, Relation, layers_of, linear, relations, sliced
 
 
 class GNNLayer(nn.Module):
@@ -47,7 +48,7 @@ class GNNLayer(nn.Module):
         return F.dropout(F.relu(self.norm(y)), self.dropout, self.training)
 
 
-class TunedGNN(nn.Module):
+class TunedGNN(NodeClassifier):
     """Layers of one convolution.
 
     Args:
@@ -100,3 +101,6 @@ class TunedGNN(nn.Module):
             total = x if total is None or not self.sum_layers else relation.own(total) + x  # type: ignore[operator]
         assert total is not None
         return self.out(total)
+
+    def classify(self, batch: Batch) -> Tensor:
+        return self(batch.x, relations(batch, len(self.layers)), batch.rows)[batch.targets]

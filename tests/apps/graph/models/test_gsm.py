@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from apps.graph.data.graph import Graph
-from apps.graph.models.cluster_tree import ClusterTree
+from apps.graph.cluster_tree import ClusterTree
 from apps.graph.models.gsm import GSM, BreadthFirst, DepthFirst, Hops
 from apps.graph.models.tree_mamba import TreeMamba
 
