@@ -116,15 +116,18 @@ class TokenSampler:
         """Those of all nodes, drawn once.
 
         Args:
-            path: a folder to keep it in, memory-mapped; what a graph of the same size, K and seed has left there is
-                opened. None keeps it in memory.
+            path: a folder to keep it in, memory-mapped; what the same graph, K and seed have left there is opened. None
+                keeps it in memory.
+
+        Raises:
+            UserError: the folder holds others.
         """
         if path is None:
             made = self.empty(self.graph.nodes)
             self._fill(made)
             return TokenTable(made)
         path = Path(path)
-        facts = {"nodes": self.graph.nodes, "edges": self.graph.edges, "count": self.count, "seed": self.seed}
+        facts = {"graph": self.graph.fingerprint, "count": self.count, "seed": self.seed}
         if path.exists():
             return TokenTable(_opened(path, facts))
         beside = path.with_name(f".{path.name}.part")

@@ -13,6 +13,7 @@ __all__ = ["Graph", "open_graph"]
 
 import json
 import warnings
+import zlib
 from functools import cached_property
 from pathlib import Path
 
@@ -129,6 +130,11 @@ class Graph:
     def csr(self) -> Csr:
         """The relation for `core.ops.csr`, sharing memory; made once, and with it what it keeps."""
         return Csr(_tensor(self.offsets), _tensor(self.neighbours), self.nodes, self.symmetric)
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """A number of nodes and edges, to tell whether what was kept on disk belongs to this graph."""
+        return zlib.crc32(np.ascontiguousarray(self.neighbours), zlib.crc32(np.ascontiguousarray(self.offsets)))
 
     @property
     def targets(self) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 `marks` holds -1 for every node of the graph between two calls. Ids are not checked here.
 """
 
-__all__ = ["LOOK", "draw"]
+__all__ = ["LOOK", "distinct", "draw"]
 
 import numpy as np
 
@@ -154,3 +154,24 @@ def _merge(node, picks, marks, tokens, counts):
         marks[tokens[k]] = -1
     tokens[number:] = 0
     counts[number:] = 0
+
+
+@compiled
+def distinct(index, counts, marks):
+    """Ids that stand in `index` where counts are above 0, as they are met; `index` then holds their places there."""
+    found = np.empty(index.size, np.int64)
+    number = 0
+    for n in range(len(index)):
+        for k in range(index.shape[1]):
+            if counts[n, k] > 0:
+                node = index[n, k]
+                if marks[node] < 0:
+                    marks[node] = number
+                    found[number] = node
+                    number += 1
+                index[n, k] = marks[node]
+            else:
+                index[n, k] = 0
+    for k in range(number):
+        marks[found[k]] = -1
+    return found[:number].copy()
