@@ -6,6 +6,8 @@ nodes.  Level l holds n_l clusters, `parents[l]` their places in level l - 1, `s
 
 __all__ = ["ClusterTree"]
 
+from copy import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -44,13 +46,16 @@ class ClusterTree:
         """Number of levels, the root's and the nodes' among them."""
         return len(self.labels)
 
-    def to(self, device: torch.device | str) -> "ClusterTree":
-        """In place."""
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ClusterTree":
+        """On another device; this one stays, for batches share it."""
+        if torch.device(device) == self.order.device:
+            return self
+        made = copy(self)
         for name in ("labels", "sizes", "parents"):
-            setattr(self, name, [t.to(device) for t in getattr(self, name)])
-        self.order = self.order.to(device)
-        self._windows = {}
-        return self
+            setattr(made, name, [t.to(device, non_blocking=non_blocking) for t in getattr(self, name)])
+        made.order = self.order.to(device, non_blocking=non_blocking)
+        made._windows = {}
+        return made
 
     def means(self, x: Tensor) -> list[Tensor]:
         """(n_l, C) mean of the members of every cluster, from (N, C); sums go from level to level."""
