@@ -4,7 +4,7 @@ from apps.graph.cluster_tree import ClusterTree
 from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import Convolution, GATConv, GCNConv, SAGEConv
 from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphGPS, GraphLayerNorm, Residual
-from apps.graph.models.gsm import GSM, BreadthFirst, DepthFirst, Hops
+from apps.graph.models.gsm import GSM, BreadthFirst, DepthFirst, Hops, RandomWalks
 from apps.graph.models.largegt import LargeGT
 from apps.graph.models.polynormer import LargePolynormer, Polynormer
 from apps.graph.models.relation import Relation, layers_of
@@ -34,6 +34,7 @@ __all__ = [
     "LargePolynormer",
     "NodeClassifier",
     "Polynormer",
+    "RandomWalks",
     "Relation",
     "Residual",
     "SAGEConv",
