@@ -1,6 +1,6 @@
 """Edge lists to sorted rows, compiled: count the ends, fill, sort each row."""
 
-__all__ = ["first_fault", "firsts", "has_loop", "rows_of", "squeezed"]
+__all__ = ["first_fault", "first_one_way", "firsts", "has_loop", "rows_of", "squeezed"]
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,3 +147,19 @@ def _fault(offsets, neighbours):
             if e > a and neighbours[e] < neighbours[e - 1]:
                 return n, 3
     return 0, 0
+
+
+@compiled
+def first_one_way(offsets, neighbours):
+    """(source, target) of an edge without its other direction, or (-1, -1); rows are sorted.
+
+    Sources rise in every row, so that an edge i -> j, taken by i, meets the next entry of row i's partner: one pass.
+    """
+    read = offsets[:-1].copy()
+    for i in range(len(offsets) - 1):
+        for e in range(offsets[i], offsets[i + 1]):
+            j = neighbours[e]
+            if read[j] == offsets[j + 1] or neighbours[read[j]] != i:
+                return np.int64(j), np.int64(i)
+            read[j] += 1
+    return np.int64(-1), np.int64(-1)

@@ -216,6 +216,12 @@ class Graph:
         for name, values in (("weights", self.weights), ("times", self.times)):
             if values is not None and len(values) != self.edges:
                 raise UserError(f"graph: there are {len(values)} {name} and {self.edges} edges; write both again.")
+        source, target = building.first_one_way(self.offsets, self.neighbours) if self.symmetric else (-1, -1)
+        if source >= 0:
+            raise UserError(
+                f"graph: is said to have both directions of every edge, one of {source} and {target} is missing; "
+                "make them with undirected()."
+            )
         self._checked = True
 
     def save(self, folder: str | Path) -> None:

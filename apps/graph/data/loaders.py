@@ -51,7 +51,9 @@ class Batches(Dataset[Batch]):
         self._order: tuple[int, Ids] = (-1, targets)
 
     def __len__(self) -> int:
-        return -(-len(self.targets) // self.size)
+        whole, rest = divmod(len(self.targets), self.size)
+        # A norm over the nodes of a batch cannot be trained on one: the last node joins the batch before.
+        return whole + (rest > (self.shuffle and whole > 0))
 
     def order(self, epoch: int) -> Ids:
         """What an epoch goes through."""
@@ -62,7 +64,8 @@ class Batches(Dataset[Batch]):
     def of(self, number: int) -> Ids:
         """What batch `number` predicts."""
         epoch, place = divmod(number, len(self))
-        return self.order(epoch)[place * self.size : (place + 1) * self.size]
+        last = place == len(self) - 1
+        return self.order(epoch)[place * self.size : None if last else (place + 1) * self.size]
 
     def make(
         self,
