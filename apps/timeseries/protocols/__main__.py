@@ -19,11 +19,11 @@ import torch
 from apps.timeseries.data.epf import SETS, read_epf
 from apps.timeseries.heads import Quantiles
 from apps.timeseries.protocols import epftoolbox, fev, paper
-from apps.timeseries.protocols.results import Arrays, Store
 from apps.timeseries.protocols.training import Training
 from core.errors import UserError, nearest
 from core.training.report import Table
 from core.training.results import hardware, render
+from core.training.store import Arrays, Store
 
 FOLDER = "runs/protocols"
 

@@ -28,10 +28,10 @@ from apps.timeseries.data.series import Panel
 from apps.timeseries.data.splits import Split, everything
 from apps.timeseries.lear import Days, ridge_forecasts
 from apps.timeseries.metrics import dm, naive_weekly, rmae
-from apps.timeseries.protocols.results import seeds_row
 from apps.timeseries.protocols.training import Fixed, Training
 from core.errors import UserError
 from core.training.report import Row, Table
+from core.training.store import seeds_row
 
 Array = NDArray[np.float64]
 DAYS = 728
@@ -134,7 +134,7 @@ def network(panel: Panel, training: Training, seed: int, refit: Refit, validatio
     past = before(test)
     hold = torch.tensor([0, 24 * validation_days])
     split = Split(past - hold, torch.stack([past[:, 1] - hold[1], past[:, 1]], 1), test)
-    fitted = training.fit(Fixed(panel, split, "epftoolbox"), seed, select=validation_days > 0)
+    fitted = training.fit_to(Fixed(panel, split, "epftoolbox"), seed, select=validation_days > 0)
     windows = fitted.data.cut(everything(panel))
     seconds = fitted.seconds
     if refit.first:

@@ -24,9 +24,9 @@ from apps.timeseries.data.series import Panel
 from apps.timeseries.data.splits import Split, everything
 from apps.timeseries.lear import Days, ridge_quantiles
 from apps.timeseries.metrics import fev_metrics
-from apps.timeseries.protocols.results import seeds_row
 from apps.timeseries.protocols.training import Fixed, Training
 from core.training.report import Row, Table
+from core.training.store import seeds_row
 
 Array = NDArray[np.float64]
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -125,7 +125,7 @@ def network(
     past = before(test)
     hold = torch.tensor([0, 24 * validation_days])
     split = Split(past - hold, torch.stack([past[:, 1] - hold[1], past[:, 1]], 1), test)
-    fitted = training.fit(Fixed(panel, split, "fev"), seed, select=validation_days > 0)
+    fitted = training.fit_to(Fixed(panel, split, "fev"), seed, select=validation_days > 0)
     seconds = fitted.seconds
     if first:
         windows = fitted.data.cut(everything(panel))

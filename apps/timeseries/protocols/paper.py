@@ -13,11 +13,11 @@ import numpy as np
 
 from apps.timeseries.data.sources import Source
 from apps.timeseries.evaluate import naive
-from apps.timeseries.protocols.results import seeds_row
 from apps.timeseries.protocols.training import Training
 from apps.timeseries.published import PAPER
 from apps.timeseries.ridge import Ridge
 from core.training.report import Row, Table
+from core.training.store import seeds_row
 
 Scores = Mapping[str, float]
 METRICS = ("MSE", "MAE")
@@ -35,7 +35,7 @@ def network(source: Source, training: Training, seed: int) -> tuple[dict[str, Sc
     Returns:
         MSE and MAE of the network (under the name `NETWORK`) and of the baselines, and seconds of training.
     """
-    fitted = training.fit(source, seed, select=True)
+    fitted = training.fit_to(source, seed, select=True)
     data = fitted.data
     # Stride 1 whatever the recipe trains or tests with: that is the protocol.
     forecasts = fitted.forecasts(data.parts.test, stride=1)

@@ -1,24 +1,16 @@
-"""Training of a recipe's network for a protocol: the same task, data module and trainer as `omnimix timeseries fit`.
+"""Training of a recipe's network for a protocol: `core.training.repeated` on the series and parts of the protocol.
 
-A protocol needs many fits of one recipe (sets, seeds, refits) on parts that the recipe does not know, so the recipe is
-parsed once and instantiated anew for every fit, in the order of the command line: the same seed gives the same weights.
+A protocol needs many fits of one recipe (sets, seeds, refits) on parts that the recipe does not know.
 """
 
 __all__ = ["Fitted", "Fixed", "Training"]
 
 import math
-import tempfile
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-import yaml
-from jsonargparse import ActionConfigFile
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -31,11 +23,8 @@ from apps.timeseries.data.windows import WindowDataset, as_is
 from apps.timeseries.evaluate import collect
 from apps.timeseries.forecasts import Forecasts
 from apps.timeseries.task import ForecastTask
-from core.training import recipes
-from core.training.callbacks import Checkpoints, EpochLines
-from core.training.cli import SECTIONS, Parser, Runner, quiet
+from core.training import repeated
 from core.training.loader import ResumableLoader
-from core.training.task import factory_class
 
 
 class Fixed(Source):
@@ -57,14 +46,8 @@ class Fixed(Source):
         return self.parts
 
 
-@dataclass
-class Fitted:
-    """A trained network with its data; `seconds` is what the training took."""
-
-    task: ForecastTask
-    data: ForecastData
-    trainer: Runner
-    seconds: float
+class Fitted(repeated.Fitted):
+    """A trained network with its data."""
 
     def forecasts(
         self, part: Tensor, levels: Sequence[float] = (0.1, 0.5, 0.9), stride: int | None = None
@@ -74,7 +57,7 @@ class Fitted:
         return collect(self.task, self.trainer, self.data, windows, None, tuple(levels))
 
 
-class Training:
+class Training(repeated.Training):
     """A recipe that can be fitted again and again.
 
     Args:
@@ -87,43 +70,19 @@ class Training:
     """
 
     def __init__(self, recipe: str, words: Sequence[str] = (), head: type | None = None):
-        quiet()
-        warnings.filterwarnings("ignore", ".*defined a `validation_step` but have no `val_dataloader`.*")
-        path = recipes.find(recipe, "timeseries")
-        config = {k: v for k, v in yaml.safe_load(path.read_text()).items() if k in SECTIONS}
-        if head is not None:
-            network = config["model"]["network"]
-            network.setdefault("init_args", {})["head"] = {"class_path": f"{head.__module__}.{head.__qualname__}"}
-        self.name = path.stem
-        # An abbreviated option would be a second name of the same settings.
-        self.parser = Parser()
-        self.parser.add_argument("--config", action=ActionConfigFile)
-        self.parser.add_argument("--seed_everything", type=int | bool, default=0)
-        self.parser.add_lightning_class_args(Runner, "trainer")
-        self.parser.add_lightning_class_args(ForecastTask, "model")
-        self.parser.add_lightning_class_args(ForecastData, "data")
-        with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / "recipe.yaml"
-            file.write_text(yaml.safe_dump(config))
-            self.config = self.parser.parse_args([f"--config={file}", *words])
+        def change(config: dict[str, Any]) -> None:
+            if head is not None:
+                network = config["model"]["network"]
+                network.setdefault("init_args", {})["head"] = {"class_path": f"{head.__module__}.{head.__qualname__}"}
 
-    @property
-    def label(self) -> str:
-        """The network's class name."""
-        return factory_class(self.parser.instantiate_classes(self.config).model.network).__name__
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The configuration as plain values, without seed."""
-        plain = yaml.safe_load(self.parser.dump(self.config, skip_none=True))
-        return {section: plain[section] for section in ("model", "data", "trainer") if section in plain}
+        super().__init__("timeseries", ForecastTask, ForecastData, recipe, words, change)
 
     def epf(self, name: str) -> EPF:
         """One of the five sets, its covariates in the role that the recipe gives them."""
-        own = self.parser.instantiate_classes(self.config).data.dataset
+        own = self.made().data.dataset
         return EPF(name, own.path, own.past_only) if isinstance(own, EPF) else EPF(name)
 
-    def fit(self, source: Source, seed: int, *, select: bool) -> Fitted:
+    def fit_to(self, source: Source, seed: int, *, select: bool) -> Fitted:
         """Trains on the source's training part.
 
         Args:
@@ -131,25 +90,11 @@ class Training:
             seed: of weights, order and dropout.
             select: keep the epoch that is best on the validation part; otherwise the last one, without validating.
         """
-        started = time.perf_counter()
-        pl.seed_everything(seed, workers=True, verbose=False)
-        made = self.parser.instantiate_classes(self.config)
-        task, data = made.model, made.data
-        data.dataset, data.path = source, None
-        with tempfile.TemporaryDirectory() as scratch:
-            extra: list[pl.Callback] = [EpochLines()]
-            settings = dict(made.trainer)
-            if select:
-                extra.append(Checkpoints(Path(scratch), task.monitor))
-            else:
-                settings |= {"limit_val_batches": 0, "enable_checkpointing": False}
-            trainer = _trainer(settings, extra)
-            trainer.fit(task, datamodule=data)
-            if select:
-                best = torch.load(trainer.checkpoint_callback.best_model_path, map_location="cpu", weights_only=True)
-                task.load_state_dict(best["state_dict"])
-                task.on_load_checkpoint(best)
-        return Fitted(task, data, trainer, time.perf_counter() - started)
+
+        def change(data: ForecastData) -> None:
+            data.dataset, data.path = source, None
+
+        return Fitted(**vars(self.fit(seed, change, select=select)))
 
     def refit(
         self,
@@ -188,14 +133,14 @@ class Training:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + before)
         drawn = torch.multinomial(weight.double(), steps * data.batch_size, True, generator=generator).tolist()
         loader = ResumableLoader(windows, batch_size=data.batch_size, sampler=drawn, collate_fn=as_is)
-        settings = dict(self.parser.instantiate_classes(self.config).trainer)
+        settings = dict(self.made().trainer)
         settings |= {
             "max_epochs": 1,
             "limit_val_batches": 0,
             "enable_checkpointing": False,
             "callbacks": None,
         }
-        fitted.trainer = _trainer(settings, [])
+        fitted.trainer = self.trainer(settings, [])
         whole = task.optimizer
         task.optimizer = lambda groups: _slower(whole(groups), rate)
         try:
@@ -209,15 +154,3 @@ def _slower(optimizer: Optimizer, rate: float) -> Optimizer:
     for group in optimizer.param_groups:
         group["lr"] *= rate
     return optimizer
-
-
-def _trainer(settings: dict[str, Any], extra: list[pl.Callback]) -> Runner:
-    own = settings.get("callbacks") or []
-    settings |= {
-        "callbacks": [*(own if isinstance(own, list) else [own]), *extra],
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    return Runner(**settings)

@@ -10,10 +10,10 @@ import torch
 from apps.timeseries.data.sources import Simulated
 from apps.timeseries.heads import Quantiles
 from apps.timeseries.protocols import paper
-from apps.timeseries.protocols.results import Store, seeds_row
 from apps.timeseries.protocols.training import Training
 from core.errors import UserError
 from core.training.launch import main
+from core.training.store import Store, seeds_row
 
 
 def test_same_numbers_as_the_command_line(tiny):
@@ -28,7 +28,7 @@ def test_same_numbers_as_the_command_line(tiny):
 
 def test_words_and_head_override_the_recipe(tiny):
     training = Training(tiny, ["--trainer.max_epochs", "1", "--model.network.dim", "4"], Quantiles)
-    fitted = training.fit(Simulated(series=1, days=30), seed=0, select=False)
+    fitted = training.fit_to(Simulated(series=1, days=30), seed=0, select=False)
     assert fitted.trainer.current_epoch == 1
     assert isinstance(fitted.task.net.head, Quantiles) and training.label == "TimeXer"
     assert "dim: 4" in json.dumps(training.settings).replace('"', "")
@@ -38,7 +38,7 @@ def test_words_and_head_override_the_recipe(tiny):
 
 def test_refit_draws_windows_of_its_hour_from_the_past_recent_ones_first(tiny):
     training = Training(tiny)
-    fitted = training.fit(Simulated(series=1, days=60), seed=0, select=False)
+    fitted = training.fit_to(Simulated(series=1, days=60), seed=0, select=False)
     seen = []
     step = fitted.task.training_step
 

@@ -51,7 +51,7 @@ class Store:
     def put(self, data: str, seed: int, arrays: Arrays) -> None:
         """Keeps a finished run; the file appears whole or not at all."""
         with writing(self._path(data, seed)) as path, path.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     def write(self, results: dict[str, Any]) -> Path:
         """`<name>.json` with the settings and the numbers of a table."""
