@@ -129,6 +129,11 @@ class GraphData(pl.LightningDataModule):
         """Width of x in a batch: of the features, and of the encodings where they stand beside them."""
         return self.loading.channels(self.width, 0 if self.encoding is None else self.encoding.shape[1])
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.nodes.classes
+
     def statistics(self) -> Statistics:
         """Degrees and homophily."""
         labels = self.nodes.labels

@@ -11,7 +11,12 @@ class NodeClassifier(nn.Module):
     """Base class: a network of tensors with a way to take these from a batch.
 
     `forward` takes tensors and relations, as a user without data module has them; `classify` is what a task calls.
+
+    Attributes:
+        stage: of a network that is trained in stages; 0 at the start (`apps.graph.stages`).
     """
+
+    stage = 0
 
     def classify(self, batch: Batch) -> Tensor:
         """(S, classes) of `batch.targets`."""

@@ -218,7 +218,7 @@ def _polynormer(facts: Facts) -> nn.Module:
         )
     else:
         model = Polynormer(*sizes, beta=_beta(facts), pre_norm=pre_norm, **dropouts)
-    model.use_global = facts.get("_global", False)
+    model.stage = int(facts.get("_global", False))
     return model
 
 

@@ -8,7 +8,7 @@ over edges first, then linear attention over all nodes.
 b is sigmoid(beta) a channel (beta below 0 in the release), a parameter without bounds that starts from a number, or a
 number (the form for large graphs). x (N, F), graph -> (N, classes); the graph has an edge from every node to itself.
 
-Trained in two stages: the local half with its own head (`use_global` False), then, from the
+Trained in two stages: the local half with its own head (`stage` 0), then, from the
 best state of the first stage, all of it.
 
 Heads lie differently in the two halves, as in the release: side by side in the local one, interleaved (fastest) in the
@@ -131,7 +131,7 @@ class _Both(NodeClassifier):
     def __init__(self, layers: list[_Local], attention: GlobalAttention, classes: int, in_dropout: float) -> None:
         super().__init__()
         width = attention.out.in_features
-        self.use_global, self.in_dropout = False, in_dropout
+        self.in_dropout = in_dropout
         self.layers = nn.ModuleList(layers)
         self.norm, self.attention = nn.LayerNorm(width), attention
         self.local_out, self.global_out = nn.Linear(width, classes), nn.Linear(width, classes)
@@ -153,7 +153,7 @@ class _Both(NodeClassifier):
             x = sliced(layer, x, relation, rows)
             total = x if total is None else relation.own(total) + x  # type: ignore[operator]
         assert total is not None
-        return self.global_out(self.attention(self.norm(total))) if self.use_global else self.local_out(total)
+        return self.global_out(self.attention(self.norm(total))) if self.stage else self.local_out(total)
 
     def classify(self, batch: Batch) -> Tensor:
         return self(batch.x, relations(batch, len(self.layers)), batch.rows)[batch.targets]
@@ -179,7 +179,7 @@ class Polynormer(_Both):
         global_dropout: of the global half.
 
     Attributes:
-        use_global: the second stage; False at the start.
+        stage: 0 predicts from the local layers, 1 from the global ones.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class LargePolynormer(_Both):
         global_dropout: of the global half.
 
     Attributes:
-        use_global: the second stage; False at the start.
+        stage: 0 predicts from the local layers, 1 from the global ones.
     """
 
     def __init__(

@@ -46,7 +46,8 @@ def check(batch, made):
     """Everything in a batch belongs to its nodes."""
     ids = batch.nodes.numpy()
     nodes = made.nodes
-    assert torch.equal(batch.x, torch.from_numpy(nodes.features[ids]))
+    rows = torch.cat([torch.from_numpy(nodes.features), made.encoding], 1)
+    assert torch.equal(batch.x, rows[ids]) and batch.x.shape[1] == made.channels
     assert torch.equal(batch.y, torch.from_numpy(nodes.labels[ids[batch.targets]]))
     assert batch.degrees.tolist() == nodes.graph.degrees[ids].tolist()
     assert torch.equal(batch.encoding, made.encoding[batch.nodes])
@@ -209,12 +210,12 @@ def test_a_batch_moves_once_and_pickles():
 class Mean(pl.LightningModule):
     def __init__(self):
         super().__init__()
-        self.head = torch.nn.Linear(32, 4)
+        self.head = torch.nn.Linear(34, 4)
         self.seen = []
 
     def training_step(self, batch, _):
         self.seen.append(batch.number)
-        full = torch.cat([csr_mean(batch.x, batch.csr), batch.x.new_zeros(len(batch.x) - batch.csr.rows, 16)])
+        full = torch.cat([csr_mean(batch.x, batch.csr), batch.x.new_zeros(len(batch.x) - batch.csr.rows, 17)])
         return torch.nn.functional.cross_entropy(self.head(torch.cat([batch.x, full], 1))[batch.targets], batch.y)
 
     def configure_optimizers(self):
