@@ -6,7 +6,7 @@ in our rows is. A batch's key is made of its seeds, so that a shuffled epoch dra
 neither workers nor the order of batches matter; `set_epoch` changes every draw.
 """
 
-__all__ = ["NeighbourSampler", "graph_of"]
+__all__ = ["NeighbourSampler", "graph_of", "key_of_seeds"]
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class NeighbourSampler(BaseSampler):
         """The neighbourhood of PyG's input."""
         seeds = index.node.numpy()
         times = None if index.time is None else index.time.numpy()
-        drawn = self.neighbours.sample(seeds, _key(seeds, int(self._epoch)), times)
+        drawn = self.neighbours.sample(seeds, key_of_seeds(seeds, int(self._epoch)), times)
         metadata = (index.input_id, index.time)
         nodes = torch.from_numpy(drawn.nodes)
         if self.induce:
@@ -104,7 +104,7 @@ class NeighbourSampler(BaseSampler):
         return self.permutation
 
 
-def _key(seeds: np.ndarray, epoch: int) -> int:
+def key_of_seeds(seeds: np.ndarray, epoch: int = 0) -> int:
     """A number of the seeds, their order and the epoch."""
     with np.errstate(over="ignore"):
         places = np.arange(1, len(seeds) + 1).astype(np.uint64) * GOLDEN
