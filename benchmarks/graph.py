@@ -6,6 +6,7 @@
                        forward and backward, with the same weights
     graph_sampling     neighbours of 1024 nodes in a power-law graph of 1 M nodes and 20 M edges, against the same draw
                        in torch alone
+    graph_tokens       LargeGT's table of tokens of 20 k nodes, 300 k edges, K = 50, against its release's path
 
 Results are compared before anything is timed.
 """
@@ -23,8 +24,10 @@ from torch import Tensor
 from apps.graph.data.generators import PowerLaw
 from apps.graph.data.graph import Graph
 from apps.graph.sampling.neighbours import Neighbours
+from apps.graph.tokens import Drawn, TokenSampler
 from benchmarks.harness import Ratio, compare, train
 from benchmarks.peers.neighbours import torch_sample
+from benchmarks.peers.tokens import token_table
 from core.ops.csr import Csr, csr_mean, csr_sum, csr_sum_reference
 from core.ops.csr_attend import csr_attend, csr_attend_reference
 from core.ops.csr_max import csr_max, csr_max_reference
@@ -132,8 +135,24 @@ def graph_sampling(repeats: int) -> Iterator[Row]:
         yield name, compare(ours, theirs, repeats), 2.0
 
 
+def graph_tokens(repeats: int) -> Iterator[Row]:
+    graph = PowerLaw(20_000, 150_000, features=1, splits=1).load().graph
+    sampler = TokenSampler(graph, 50)
+    theirs = token_table(graph.offsets, graph.neighbours, 50)
+    drawn = sampler.table().drawn
+    if not (drawn.counts.sum(1) == 50).all() or abs(theirs.mean() / _mean(drawn) - 1) > 0.01:
+        raise AssertionError("the tables are of different nodes")
+    ratio = compare(sampler.table, lambda: token_table(graph.offsets, graph.neighbours, 50), min(repeats, 5))
+    yield "table of tokens: A A by scipy, draws in Python", ratio, 5.0
+
+
+def _mean(drawn: Drawn) -> float:
+    return float((drawn.tokens * drawn.counts).sum() / drawn.counts.sum())
+
+
 GROUPS = {
     "graph_aggregation": graph_aggregation,
     "graph_layers": graph_layers,
     "graph_sampling": graph_sampling,
+    "graph_tokens": graph_tokens,
 }

@@ -40,7 +40,8 @@ def affinity(graph: Graph, x: NDArray[np.float32] | None = None) -> NDArray[np.f
     if x is None:
         return _unlike_rows(graph.offsets, graph.neighbours)
     length = np.sqrt(np.einsum("nf,nf->n", x, x, dtype=np.float64)).astype(np.float32)
-    return _unlike_features(graph.offsets, graph.neighbours, np.ascontiguousarray(x), np.maximum(length, 1e-12))
+    unit = np.ascontiguousarray(x) / np.maximum(length, 1e-12)[:, None]
+    return _unlike_features(graph.offsets, graph.neighbours, unit, graph.symmetric)
 
 
 def hierarchy(graph: Graph, distances: NDArray[np.float32]) -> Hierarchy:
@@ -51,11 +52,11 @@ def hierarchy(graph: Graph, distances: NDArray[np.float32]) -> Hierarchy:
         distances: (E,) of its edges; of the two directions the smaller counts.
     """
     graph.check()
-    source, target, distances = _once(graph.offsets, graph.neighbours, np.asarray(distances, np.float32))
+    once = _once_of_both if graph.symmetric else _once
+    source, target, distances = once(graph.offsets, graph.neighbours, np.asarray(distances, np.float32))
     # Rank the edges once: by distance, then by the pair of ends, in which order they already are.
-    order = np.argsort(distances, kind="stable")
-    source, target = source[order], target[order]
-    del order
+    source, target = _ranked(source, target, distances)
+    del distances
     whole = np.arange(graph.nodes)
     labels: list[NDArray[np.int64]] = []
     number = graph.nodes
@@ -104,6 +105,57 @@ def _once(offsets, neighbours, distances):
                 low[kept], high[kept], near[kept] = i, row[k], values[k]
                 kept += 1
     return low[:kept].copy(), high[:kept].copy(), near[:kept].copy()
+
+
+@compiled
+def _once_of_both(offsets, neighbours, distances):
+    """As `_once`, of a graph with both directions of every edge.
+
+    Rows are sorted: while i rises, the other direction of i -> j is the next entry of row j that has not been met.
+    """
+    met = offsets[:-1].copy()
+    low, high = np.empty(len(neighbours) // 2, neighbours.dtype), np.empty(len(neighbours) // 2, neighbours.dtype)
+    near = np.empty(len(neighbours) // 2, np.float32)
+    kept = 0
+    for i in range(len(offsets) - 1):
+        begin = kept
+        for e in range(offsets[i], offsets[i + 1]):
+            j = neighbours[e]
+            if j > i:
+                distance = min(distances[e], distances[met[j]])
+                if kept > begin and high[kept - 1] == j:
+                    near[kept - 1] = min(near[kept - 1], distance)
+                else:
+                    low[kept], high[kept], near[kept] = i, j, distance
+                    kept += 1
+            if j >= i:
+                met[j] += 1
+    return low[:kept].copy(), high[:kept].copy(), near[:kept].copy()
+
+
+def _ranked(source: NDArray, target: NDArray, distances: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+    """Ends in the order of their distances, which is kept among equal ones: by digits of 11 bits."""
+    # Bits of floats rise with them once those of negative ones are turned; 0 and -0 are one number.
+    bits = (distances + np.float32(0)).view(np.uint32)
+    keys = bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    for digit in range(3):
+        keys, source, target = _by_digit(keys, source, target, np.uint32(11 * digit))
+    return source, target
+
+
+@compiled
+def _by_digit(keys, source, target, shift):
+    starts = np.zeros((1 << 11) + 1, np.int64)
+    for e in range(len(keys)):
+        starts[((keys[e] >> shift) & np.uint32(2047)) + 1] += 1
+    starts = np.cumsum(starts)
+    moved, sources, targets = np.empty_like(keys), np.empty_like(source), np.empty_like(target)
+    for e in range(len(keys)):
+        digit = (keys[e] >> shift) & np.uint32(2047)
+        at = starts[digit]
+        starts[digit] = at + 1
+        moved[at], sources[at], targets[at] = keys[e], source[e], target[e]
+    return moved, sources, targets
 
 
 @compiled
@@ -180,18 +232,25 @@ def _unlike_rows(offsets, neighbours):
                     b += neighbours[b] <= neighbours[a]
                     a += low
             union -= shared
-            distances[e] = np.round(1 - shared / max(union, 1), 6)
+            distances[e] = np.rint((1 - shared / max(union, 1)) * 1e6) / 1e6
     return distances
 
 
 @compiled
-def _unlike_features(offsets, neighbours, x, length):
+def _unlike_features(offsets, neighbours, unit, both):
+    """1 - cosine of the ends of every edge; with `both` directions there one of the two is computed."""
     distances = np.empty(len(neighbours), np.float32)
+    met = offsets[:-1].copy()
     for i in range(len(offsets) - 1):
         for e in range(offsets[i], offsets[i + 1]):
             j = neighbours[e]
+            if both and j < i:
+                continue
             total = 0.0
-            for c in range(x.shape[1]):
-                total += x[i, c] * x[j, c]
-            distances[e] = np.round(1 - total / (length[i] * length[j]), 6)
+            for c in range(unit.shape[1]):
+                total += unit[i, c] * unit[j, c]
+            distances[e] = np.rint((1 - total) * 1e6) / 1e6
+            if both:
+                distances[met[j]] = distances[e]
+                met[j] += 1
     return distances

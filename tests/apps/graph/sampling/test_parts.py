@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from apps.graph import hac
 from apps.graph.data.graph import Graph
 from apps.graph.hac import affinity, hierarchy
 from apps.graph.sampling.clusters import by_hierarchy, by_metis, partition
@@ -172,3 +173,33 @@ def test_affinity_without_features_is_jaccard():
     rows = [set(graph.neighbours[a:b].tolist()) for a, b in zip(graph.offsets[:-1], graph.offsets[1:], strict=True)]
     expected = [1 - len(rows[a] & rows[b]) / len(rows[a] | rows[b]) for a, b in graph.edge_index().T.tolist()]
     assert affinity(graph) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_graph_of_both_directions_is_read_once():
+    """Loops, repeated edges and distances that differ by direction: the shorter form says the same."""
+    random = np.random.default_rng(0)
+    for seed in range(5):
+        edges = np.random.default_rng(seed).integers(0, 20, (2, 60))
+        both = Graph.of(edges, 22, undirected=True, keep_duplicates=True)
+        plain = Graph(both.offsets, both.neighbours)
+        x = random.standard_normal((22, 3)).astype(np.float32)
+        assert np.array_equal(affinity(both, x), affinity(plain, x))
+        distances = random.integers(-3, 4, both.edges).astype(np.float32)
+        for a, b in zip(
+            hac._once_of_both(both.offsets, both.neighbours, distances),
+            hac._once(both.offsets, both.neighbours, distances),
+            strict=True,
+        ):
+            assert np.array_equal(a, b)
+        ours, theirs = hierarchy(both, distances), hierarchy(plain, distances)
+        assert np.array_equal(ours.order, theirs.order) and len(ours.labels) == len(theirs.labels)
+
+
+def test_edges_by_distance_keep_their_order():
+    values = np.random.default_rng(0).choice(
+        np.array([0.0, -0.0, 1e-6, -1e-6, 3, -3, 1e30, -1e30, 0.5], np.float32), 500
+    )
+    source, target = np.arange(500), np.arange(500, 1000)
+    order = np.argsort(values, kind="stable")
+    ours = hac._ranked(source, target, values)
+    assert np.array_equal(ours[0], order) and np.array_equal(ours[1], order + 500)
