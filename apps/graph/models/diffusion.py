@@ -1,14 +1,14 @@
 """Features spread over the graph before any training: what SIGN, LargeGT and NAGphormer learn from.
 
     symmetric  P = D^-1/2 A D^-1/2, D in-degrees at both ends, 0 where there are none
-    averaged   P = D^-1 A, the mean over neighbours (its transpose takes `csr.transposed`)
+    averaged   P = D^-1 A, the mean over neighbours; averaged_back the same of the graph turned round
     tokens     P_ij = (A + I)_ij / sqrt(column sum_i * row sum_j of A + I), LargeGT's and NAGphormer's; symmetric on an
                undirected graph, and on a directed one as their releases compute it
 
 x (N, F) -> (N, F), no parameters; a step costs E F.
 """
 
-__all__ = ["averaged", "spread", "symmetric", "tokens"]
+__all__ = ["averaged", "averaged_back", "spread", "symmetric", "tokens"]
 
 from collections.abc import Callable, Sequence
 
@@ -30,6 +30,11 @@ def symmetric(x: Tensor, csr: Csr) -> Tensor:
 def averaged(x: Tensor, csr: Csr) -> Tensor:
     """D^-1 A x."""
     return csr_mean(x, csr)
+
+
+def averaged_back(x: Tensor, csr: Csr) -> Tensor:
+    """D^-1 A x of the transposed A: the mean over those that a node leads to."""
+    return csr_mean(x, csr.transposed)
 
 
 def tokens(x: Tensor, csr: Csr) -> Tensor:

@@ -2,7 +2,7 @@ import torch
 from torch_geometric.nn import APPNP
 from torch_geometric.utils import to_dense_adj
 
-from apps.graph.models.diffusion import averaged, symmetric, tokens
+from apps.graph.models.diffusion import averaged, averaged_back, symmetric, tokens
 from apps.graph.models.sign import SIGN, sign_blocks
 
 
@@ -16,6 +16,8 @@ def test_blocks_are_powers_of_the_dense_matrices(small):
     mean = adjacency / degrees.clamp(min=1)[:, None]
     blocks = sign_blocks(x, whole.csr, ((symmetric, 2), (averaged, 1)))
     torch.testing.assert_close(blocks, torch.cat([x, normal @ x, normal @ normal @ x, mean @ x], 1))
+    back = adjacency.T / adjacency.sum(0).clamp(min=1)[:, None]
+    torch.testing.assert_close(averaged_back(x, whole.csr), back @ x)
     assert SIGN(20, 3, 8).double()(blocks).shape == (20, 3)
 
 
