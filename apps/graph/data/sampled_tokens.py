@@ -21,6 +21,7 @@ from apps.graph.tokens import TokenSampler, TokenTable
 from core.errors import UserError
 from core.ops.csr import Csr
 
+from .device_rows import DeviceRows, ElsewhereTokens
 from .features import take
 from .graph import Graph
 from .items import Batch, NodeSet, Tokens
@@ -30,6 +31,7 @@ from .spread import spread_features
 HOPS = 2
 
 _turned: "WeakKeyDictionary[Graph, Graph]" = WeakKeyDictionary()
+_on_devices: "WeakKeyDictionary[Graph, DeviceRows]" = WeakKeyDictionary()
 _tables: "WeakKeyDictionary[Graph, dict[tuple, TokenTable]]" = WeakKeyDictionary()
 
 
@@ -43,6 +45,7 @@ class SampledTokens(Loading):
         outgoing: a directed graph is followed from sources to targets, as published (a patent reads those that it
             cites); otherwise against edges, as every other network here gets its messages.
         folder: where spread features and the table are kept, memory-mapped; None keeps them in memory.
+        on_device: spread features of all nodes stay on the GPU, and batches bring ids.
     """
 
     def __init__(
@@ -52,19 +55,22 @@ class SampledTokens(Loading):
         redraw: bool = False,
         outgoing: bool = False,
         folder: str | None = None,
+        on_device: bool = False,
     ):
         if not 2 <= count < 2**15 or batch_size < 1:
             raise UserError(
                 f"--data.loading: count {count} must be in 2 .. {2**15 - 1} and batch_size {batch_size} at least 1."
             )
         self.count, self.batch_size, self.redraw = count, batch_size, redraw
-        self.outgoing, self.folder = outgoing, folder
+        self.outgoing, self.folder, self.on_device = outgoing, folder, on_device
 
     def channels(self, features: int, encoding: int) -> int:
         """Of the features: encodings are handed over on their own."""
         return features
 
     def batches(self, nodes: NodeSet, encoding: Tensor | None, targets: Ids, seed: int, shuffle: bool) -> Batches:
+        if self.on_device and not torch.cuda.is_available():
+            raise UserError("--data.loading.on_device: there is no GPU; leave it out.")
         return _WithTokens(self, nodes, encoding, targets, self.batch_size, seed, shuffle)
 
     def graph(self, nodes: NodeSet) -> Graph:
@@ -89,6 +95,7 @@ class _WithTokens(Batches):
         graph = like.graph(self.nodes)
         path = like.folder and f"{like.folder}/spread.npy"
         self.rows = spread_features(self.nodes.features, graph, ((tokens, HOPS),), path)
+        self.elsewhere = _elsewhere(graph, self.rows) if like.on_device else None
         # Drawn anew they cost no table, and validation draws the same every time.
         self.anew = like.redraw and self.shuffle
         self.source = TokenSampler(graph, like.count, self.seed) if like.redraw else like.table(graph)
@@ -109,14 +116,19 @@ class _WithTokens(Batches):
         counts = np.ascontiguousarray(drawn.counts[:, :width])
         index = np.ascontiguousarray(drawn.tokens[:, :width])
         different = distinct(index, counts, self._marks())
-        features = take(self.rows.reshape(len(self.rows), -1), different)
-        assert isinstance(features, Tensor)
         own = torch.from_numpy(ids)
         graph, few = self.nodes.graph, len(ids)
-        index = torch.from_numpy(index.astype(np.int64, copy=False))
-        features = features.view(len(different), HOPS + 1, -1)
+        told = torch.from_numpy(index.astype(np.int64, copy=False)), torch.from_numpy(counts.astype(np.int64))
+        if self.elsewhere is None:
+            features = take(self.rows.reshape(len(self.rows), -1), different)
+            assert isinstance(features, Tensor)
+            features = features.view(len(different), HOPS + 1, -1)
+            x, made = features[told[0][:, 0], 0], Tokens(features, *told)
+        else:
+            x = torch.from_numpy(self.rows[ids, 0])
+            made = ElsewhereTokens.of(torch.from_numpy(different), *told, self.elsewhere)
         return Batch(
-            features[index[:, 0], 0],
+            x,
             Csr(torch.zeros(few + 1, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), few),
             torch.arange(few),
             torch.from_numpy(np.asarray(self.nodes.labels[ids])),
@@ -125,10 +137,17 @@ class _WithTokens(Batches):
             encoding=None if self.encoding is None else self.encoding[own],
             number=number,
             loops=graph.loops,
-            tokens=Tokens(features, index, torch.from_numpy(counts.astype(np.int64))),
+            tokens=made,
         )
 
     def _marks(self) -> NDArray[np.int32]:
         if not hasattr(self._own, "marks"):
             self._own.marks = np.full(self.nodes.graph.nodes, -1, np.int32)
         return self._own.marks
+
+
+def _elsewhere(graph: Graph, rows: NDArray[np.float32]) -> DeviceRows:
+    """One for all parts."""
+    if graph not in _on_devices or _on_devices[graph].rows is not rows:
+        _on_devices[graph] = DeviceRows(rows)
+    return _on_devices[graph]

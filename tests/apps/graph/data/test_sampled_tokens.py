@@ -1,5 +1,7 @@
 """Batches of sampled tokens, and LargeGT on them."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -177,6 +179,25 @@ def test_largegt_learns(settings):
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_ids_go_to_the_device_and_rows_are_gathered_there(monkeypatch):
+    source = Given(directed())
+    with pytest.raises(UserError, match="there is no GPU; leave it out"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        data(SampledTokens(6, 16, on_device=True), source).test_dataloader()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    held = list(data(SampledTokens(6, 16), source).test_dataloader())
+    made = data(SampledTokens(6, 16, on_device=True), source)
+    for ours, theirs in zip(made.test_dataloader(), held, strict=True):
+        assert ours.tokens.features.ndim == 1 and torch.equal(ours.x, theirs.x)
+        carried = pickle.loads(pickle.dumps(ours.tokens))
+        for tokens_ in (ours.tokens, carried):
+            assert all(torch.equal(a, b) for a, b in zip(tokens_.to("cpu"), theirs.tokens, strict=True))
+        moved = ours.to("meta").tokens
+        assert moved.features.shape == theirs.tokens.features.shape and moved.features.device.type == "meta"
+    kept = made.batches("test").elsewhere
+    assert made.batches("train").elsewhere is kept and kept.on("cpu") is kept.on("cpu")
 
 
 def test_what_cannot_be_is_said():
