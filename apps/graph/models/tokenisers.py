@@ -188,13 +188,12 @@ class RandomWalks(_Sequences):
 
     def walk(self, graph: Csr, nodes: Tensor) -> Tensor:
         """(n, walks, length) nodes, the last of each walk its own."""
-        # Drawn for all nodes, so that a node's walks do not depend on which others are asked for.
-        shape = self.length - 1, graph.rows, self.walks
         fixed = None if self.training else torch.Generator(nodes.device).manual_seed(0)
-        drawn = torch.rand(shape, generator=fixed, device=nodes.device, dtype=torch.float64)[:, nodes]
         here = nodes[:, None].expand(-1, self.walks)
         passed, degrees = [here], graph.degrees
-        for u in drawn:
+        for _ in range(self.length - 1):
+            # For all nodes, so that a node's walks do not depend on which others are asked for.
+            u = torch.rand(graph.rows, self.walks, generator=fixed, device=nodes.device, dtype=torch.float64)[nodes]
             if graph.edges:
                 edge = graph.offsets[here] + (u * degrees[here]).long()
                 there = graph.columns[edge.clamp(max=graph.edges - 1)].long()
