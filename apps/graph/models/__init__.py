@@ -5,6 +5,7 @@ from apps.graph.models.classifier import NodeClassifier
 from apps.graph.models.convolutions import Convolution, GATConv, GCNConv, SAGEConv
 from apps.graph.models.graphgps import GatedGCN, GINConv, GINEConv, GPSLayer, GraphGPS, GraphLayerNorm, Residual
 from apps.graph.models.gsm import GSM, BreadthFirst, DepthFirst, Hops, RandomWalks
+from apps.graph.models.kipf import GAT, GCN
 from apps.graph.models.largegt import LargeGT
 from apps.graph.models.polynormer import LargePolynormer, Polynormer
 from apps.graph.models.relation import Relation, layers_of
@@ -13,6 +14,8 @@ from apps.graph.models.sign import SIGN, sign_blocks
 from apps.graph.models.tuned_gnn import TunedGNN
 
 __all__ = [
+    "GAT",
+    "GCN",
     "GSM",
     "SIGN",
     "AttentionBranch",

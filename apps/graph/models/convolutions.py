@@ -14,11 +14,12 @@ __all__ = ["Convolution", "GATConv", "GCNConv", "SAGEConv", "normalised_sum"]
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from apps.graph.data.items import SparseRows
 from apps.graph.models.relation import Relation, linear
 from core.ops.csr import csr_mean, csr_sum
-from core.ops.csr_attend import csr_attend
+from core.ops.csr_attend import csr_attend, csr_softmax
 
 
 def normalised_sum(x: Tensor, relation: Relation, loops: bool = False) -> Tensor:
@@ -88,13 +89,14 @@ class GATConv(Convolution):
         width: of the result, all heads together.
         heads: number of them; divides the width.
         slope: of the leaky step.
+        dropout: of attention weights.
     """
 
-    def __init__(self, channels: int, width: int, heads: int = 1, slope: float = 0.2) -> None:
+    def __init__(self, channels: int, width: int, heads: int = 1, slope: float = 0.2, dropout: float = 0.0) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"GATConv: width {width} and {heads} heads; give a number of heads that divides it")
-        self.slope = slope
+        self.slope, self.dropout = slope, dropout
         self.weight = nn.Parameter(torch.empty(width, channels))
         self.source, self.target = (nn.Parameter(torch.empty(heads, width // heads)) for _ in range(2))
         for weight in self.parameters():
@@ -103,4 +105,10 @@ class GATConv(Convolution):
     def forward(self, x: Tensor | SparseRows, relation: Relation) -> Tensor:
         rows = linear(x, self.weight).unflatten(-1, self.source.shape)
         source, target = (rows * self.source).sum(-1), (relation.own(rows) * self.target).sum(-1)  # type: ignore[operator]
-        return csr_attend(rows, source, target, relation.csr, self.slope).flatten(1)
+        csr = relation.csr
+        if not self.training or not self.dropout:
+            return csr_attend(rows, source, target, csr, self.slope).flatten(1)
+        # Weights that may be dropped must exist, a number for every edge and head.
+        logits = source.index_select(0, csr.columns) + target.index_select(0, csr.numbers)
+        weights = F.dropout(csr_softmax(F.leaky_relu(logits, self.slope), csr), self.dropout)
+        return csr_sum(rows, csr, weights).flatten(1)
