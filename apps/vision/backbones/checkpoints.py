@@ -1,0 +1,47 @@
+"""Weights of the releases and of timm into the backbones: `load_release(Classifier(swin_tiny()), "swin_tiny.pth")`.
+
+A file of a classifier fills a `Classifier`, a bare backbone (its head is left out) and the backbone inside a `Normed`,
+whose norms then stay as they are.  What does not fit is said in one sentence.
+"""
+
+__all__ = ["RELEASES", "load_release"]
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from apps.vision.backbones.base import Backbone, Normed
+from apps.vision.backbones.classifier import Classifier
+from apps.vision.backbones.names import Release
+from core.checkpoint import load, read
+from core.errors import UserError
+
+# The names that a backbone's weights go by, one function for each kind of file; they may ask how it was built.
+RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {}
+
+
+def load_release(network: nn.Module, path: str | Path) -> None:
+    """Fills a backbone, `Classifier` or `Normed` in place.
+
+    Args:
+        network: over a backbone of a class in `RELEASES`.
+        path: a file of the release or of timm, read without executing what may be pickled in it.
+
+    Raises:
+        UserError: no such file, no checkpoint, of another architecture or size.
+    """
+    path = Path(path)
+    backbone = network.backbone if isinstance(network, Classifier | Normed) else network
+    if type(backbone) not in RELEASES:
+        known = ", ".join(sorted(cls.__name__ for cls in RELEASES))
+        raise UserError(f"{type(backbone).__name__}: no release of it is known; weights can be loaded into {known}.")
+    official = read(path)
+    releases = [names(backbone) for names in RELEASES[type(backbone)]]  # type: ignore[index]
+    release = min(releases, key=lambda r: len(r.mapping(network).unexpected(official)))
+    if isinstance(network, Normed):
+        norms = [name for name in network.state_dict() if name.startswith("norms.")]
+        if not set(norms) & set(release.mapping(network)(official)):
+            network = network.backbone
+    load(network, official, release.mapping(network), f"checkpoint {path.name}")

@@ -1,0 +1,53 @@
+"""The names of a release, as data, and which of them a network of ours takes."""
+
+__all__ = ["Release", "third", "thirds"]
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from apps.vision.backbones.base import Normed
+from apps.vision.backbones.classifier import Classifier
+from core.checkpoint import Mapping, Rule, derive, same
+
+
+@dataclass(frozen=True)
+class Release:
+    """Where our tensors come from.
+
+    Attributes:
+        trunk: rules for the backbone, under its own names.
+        head: rules for the classification head, under the head's own names.
+        norms: rules for the norms of `Normed`, as `{i}.{p}`.
+        ignore: official names that are rebuilt here (index tables, masks).
+    """
+
+    trunk: tuple[Rule, ...]
+    head: tuple[Rule, ...] = ()
+    norms: tuple[Rule, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def mapping(self, network: nn.Module) -> Mapping:
+        """The rules for a backbone, a classifier or a normed backbone; what belongs to another of them is ignored."""
+        parts = {"backbone.": self.trunk, "head.": self.head, "norms.": self.norms}
+        if isinstance(network, Classifier):
+            taken = ("backbone.", "head.")
+        elif isinstance(network, Normed):
+            taken = ("backbone.", "norms.")
+        else:
+            parts, taken = {"": self.trunk, "head.": self.head, "norms.": self.norms}, ("",)
+        rules = [replace(rule, target=part + rule.target) for part in taken for rule in parts[part]]
+        spare = [name for part, own in parts.items() if part not in taken for rule in own for name in rule.sources]
+        return Mapping(*rules, ignore=(*self.ignore, *spare))
+
+
+def third(number: int) -> Callable[[Tensor], Tensor]:
+    """One of three equal parts along the first axis."""
+    return lambda fused: fused.chunk(3)[number]
+
+
+def thirds(ours: str, theirs: str) -> tuple[Rule, ...]:
+    """q, k and v of a `GroupAttention` out of a release's one projection, and its output projection."""
+    split = [derive(f"{ours}{name}.{{p}}", f"{theirs}qkv.{{p}}", third(i)) for i, name in enumerate("qkv")]
+    return (*split, same(f"{ours}out.{{p}}", f"{theirs}proj.{{p}}"))
