@@ -48,11 +48,12 @@ class Search:
         self.known: dict[str, dict[str, Golden]] = {}
         self.rest = tables()
 
-    def system(self, name: str) -> dict[str, Golden] | None:
-        while name not in self.known:
+    def system(self, name: str, cls: str | None = None) -> dict[str, Golden] | None:
+        """The classes of a system, with `cls` among them where any table has it: tables may share a system."""
+        while name not in self.known or (cls is not None and cls not in self.known[name]):
             found = next(self.rest, None)
             if found is None:
-                return None
+                return self.known.get(name)
             for system, classes in found.items():
                 self.known.setdefault(system, {}).update(classes)
         return self.known[name]
@@ -95,7 +96,7 @@ def _golden(path: Path, search: Search, dtype: torch.dtype, verbose: bool) -> bo
     except ValueError as error:
         print(f"unknown  {path}: {error}")
         return False
-    classes = search.system(facts.system)
+    classes = search.system(facts.system, facts.cls)
     if classes is None or facts.cls not in classes:
         what = f"system {facts.system}" if classes is None else f"class {facts.cls} of {facts.system}"
         print(f"unknown  {path}: {what} is not in any table")
@@ -122,7 +123,7 @@ def _golden(path: Path, search: Search, dtype: torch.dtype, verbose: bool) -> bo
 
 def _release(path: Path, name: str, config: str | None, search: Search) -> bool:
     system, _, cls = name.partition(".")
-    classes = search.system(system)
+    classes = search.system(system, cls or None)
     if classes is None:
         raise UserError(f"--model {name}: no such system.{nearest(system, search.known)}")
     cls = cls or ("Model" if "Model" in classes else next(iter(classes)))

@@ -10,7 +10,7 @@ depend on the extent of the map, refuses it.
 the other end that a release may have.  Both leave the backbone as it is, so one set of weights serves all three.
 """
 
-__all__ = ["Backbone", "Normed", "Stage", "drop_paths", "takes_mask"]
+__all__ = ["Backbone", "Normed", "Stage", "drop_paths", "init_linears", "takes_mask"]
 
 from collections.abc import Callable, Sequence
 from inspect import signature
@@ -133,3 +133,12 @@ def drop_paths(last: float, depths: Sequence[int]) -> list[list[float]]:
     """Shares of dropped branches, evenly from 0 at the first block to `last` at the last; one list a stage."""
     shares = torch.linspace(0, last, sum(depths), device="cpu").split(list(depths))
     return [share.tolist() for share in shares]
+
+
+def init_linears(module: nn.Module, std: float = 0.02) -> None:
+    """Linear layers as nearly all releases begin: truncated normal weights, biases 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
