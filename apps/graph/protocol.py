@@ -5,7 +5,7 @@
 
 Every run is trained as `omnimix graph fit` trains it and valued at the epoch of best validation; the table has mean and
 deviation over all runs, with baselines without a network over the same splits and the published values.  Recipes must
-be about one data set.  `--set option=value` (`--set data.source.init_args.name=chameleon_filtered`) changes all of them.
+be about one data set.  `--set option=value` (as `--set trainer.max_epochs=5`) changes all of them.
 Finished runs are kept in `runs/protocols` and not done again.
 """
 

@@ -111,10 +111,11 @@ def _graph(facts: Facts, prefix: str = "", depth: int = 2) -> GraphBranch:
 
 def _sgformer(facts: Facts) -> nn.Module:
     return SGFormer(
+        facts.config["in_channels"],
         facts.config["out_channels"],
         facts.config["hidden_channels"],
-        _branch(facts, "trans_", 1),
-        _graph(facts, "gnn_", 1) if facts.get("use_graph", True) else None,
+        lambda channels, hidden: _branch(facts, "trans_", 1),
+        (lambda channels, hidden: _graph(facts, "gnn_", 1)) if facts.get("use_graph", True) else None,
         graph_weight=facts.get("graph_weight", 0.8),
         concatenate=facts.get("aggregate", "add") == "cat",
     )

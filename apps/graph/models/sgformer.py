@@ -19,6 +19,8 @@ weight 0.5, beside a graph network of any kind.)
 
 __all__ = ["AttentionBranch", "GraphBranch", "SGFormer", "SGFormerAttention"]
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -158,26 +160,29 @@ class SGFormer(NodeClassifier):
     """The two branches joined.
 
     Args:
+        channels: features of a node.
         classes: numbers that are predicted.
         hidden: width of both branches.
-        attention: over all nodes.
-        graph: over edges; None for attention alone.
+        attention: over all nodes, made from (channels, hidden).
+        graph: over edges, made alike; None for attention alone.
         graph_weight: w of the graph branch in the sum.
         concatenate: the branches side by side instead of summed up.
     """
 
     def __init__(
         self,
+        channels: int,
         classes: int,
-        hidden: int,
-        attention: AttentionBranch,
-        graph: GraphBranch | None = None,
+        hidden: int = 64,
+        attention: Callable[[int, int], AttentionBranch] = AttentionBranch,
+        graph: Callable[[int, int], GraphBranch] | None = GraphBranch,
         *,
         graph_weight: float = 0.8,
         concatenate: bool = False,
     ) -> None:
         super().__init__()
-        self.attention, self.graph = attention, graph
+        self.attention = attention(channels, hidden)
+        self.graph = None if graph is None else graph(channels, hidden)
         self.graph_weight, self.concatenate = graph_weight, concatenate
         self.out = nn.Linear(2 * hidden if concatenate else hidden, classes)
 

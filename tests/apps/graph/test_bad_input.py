@@ -22,7 +22,6 @@ from apps.graph.encodings import Degree
 from apps.graph.metrics import accuracy
 from apps.graph.models import GSM, SIGN, DepthFirst, GraphGPS, LargeGT, Polynormer, SGFormer, TunedGNN
 from apps.graph.models.convolutions import GATConv, SAGEConv
-from apps.graph.models.sgformer import AttentionBranch, GraphBranch
 from apps.graph.sampling.neighbours import Neighbours
 from apps.graph.sampling.parts import induced
 from apps.graph.tokens import TokenSampler
@@ -61,7 +60,7 @@ NETWORKS = {
     "GCN": (FullBatch(), lambda width: TunedGNN(width, 3, 8, 2)),
     "SAGE": (FullBatch(), convolution(SAGEConv)),
     "GAT": (FullBatch(), convolution(GATConv)),
-    "SGFormer": (FullBatch(), lambda width: SGFormer(3, 8, AttentionBranch(width, 8), GraphBranch(width, 8))),
+    "SGFormer": (FullBatch(), lambda width: SGFormer(width, 3, 8)),
     "Polynormer": (FullBatch(), lambda width: Polynormer(width, 3, 8, 2, 2)),
     "GraphGPS": (FullBatch(), lambda width: GraphGPS(width, 3, 8, 2)),
     "SIGN": (DiffusedRows(), lambda width: SIGN(width, 3, 8)),

@@ -210,12 +210,12 @@ def test_a_batch_moves_once_and_pickles():
 class Mean(pl.LightningModule):
     def __init__(self):
         super().__init__()
-        self.head = torch.nn.Linear(34, 4)
+        self.head = torch.nn.Linear(36, 4)
         self.seen = []
 
     def training_step(self, batch, _):
         self.seen.append(batch.number)
-        full = torch.cat([csr_mean(batch.x, batch.csr), batch.x.new_zeros(len(batch.x) - batch.csr.rows, 17)])
+        full = torch.cat([csr_mean(batch.x, batch.csr), torch.zeros(len(batch.x) - batch.csr.rows, 18)])
         return torch.nn.functional.cross_entropy(self.head(torch.cat([batch.x, full], 1))[batch.targets], batch.y)
 
     def configure_optimizers(self):
