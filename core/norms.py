@@ -17,11 +17,23 @@ what it is alone:
     InstanceNorm  over frames, for each channel
     FrameNorm     over channels, for each frame (LayerNorm, with a mask it does not need)
 
+MapNorm is the same as GlobalNorm for grids of any rank in one fused pass: mean and variance over all places and
+channels of a sample (PoolFormer's GroupNorm with one group), with or without a bias.
+
 FrameBatchNorm is torch's BatchNorm over the real frames of a batch; there a sequence is what it is alone outside of
 training.
 """
 
-__all__ = ["FoldedLayerNorm", "FrameBatchNorm", "FrameNorm", "GlobalNorm", "InstanceNorm", "RMSNorm", "ScaleNorm"]
+__all__ = [
+    "FoldedLayerNorm",
+    "FrameBatchNorm",
+    "FrameNorm",
+    "GlobalNorm",
+    "InstanceNorm",
+    "MapNorm",
+    "RMSNorm",
+    "ScaleNorm",
+]
 
 import torch
 from torch import Tensor, nn
@@ -166,3 +178,33 @@ class InstanceNorm(GlobalNorm):
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__(dim, eps)
+
+
+class MapNorm(nn.Module):
+    """Mean and variance over the places and channels of (B, *grid, dim), weight and bias a channel.
+
+    Args:
+        dim: width of the tokens.
+        eps: added to the variance.
+        bias: whether there is one.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-5, *, bias: bool = True) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x (B, *grid, dim), mask (B, *grid), True = real; padding becomes 0 and is left out of the statistics."""
+        if mask is None:
+            y = F.layer_norm(x, x.shape[1:], None, None, self.eps)
+        else:
+            axes = tuple(range(1, x.ndim))
+            x = zero_padding(x, mask)
+            count = (mask.flatten(1).sum(1) * x.shape[-1]).clamp(min=1).view(-1, *(1 for _ in axes))
+            centred = x - x.sum(axes, keepdim=True) / count
+            variance = zero_padding(centred, mask).square().sum(axes, keepdim=True) / count
+            y = centred * torch.rsqrt(variance + self.eps)
+        y = y * self.weight if self.bias is None else torch.addcmul(self.bias, y, self.weight)
+        return zero_padding(y, mask)

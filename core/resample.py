@@ -129,6 +129,9 @@ class ConvEmbed(nn.Module):
         kernel: kernel size an axis, odd.
         stride: fine tokens a coarse one, an axis.
         norm: makes a norm of the result from its width.
+        bias: whether the convolution has one.
+        before: zeros in front of each axis; half a kernel by default.
+        floor: as many zeros behind as in front, as releases have it, whatever size the grid then has.
     """
 
     def __init__(
@@ -139,19 +142,34 @@ class ConvEmbed(nn.Module):
         stride: Sequence[int],
         *,
         norm: Callable[[int], nn.Module] | None = None,
+        bias: bool = True,
+        before: Sequence[int] | None = None,
+        floor: bool = False,
     ) -> None:
         super().__init__()
         if len(kernel) != len(stride) or any(k % 2 == 0 for k in kernel):
             raise ValueError(f"ConvEmbed: kernel {kernel} with stride {stride}; give odd kernels and one stride each")
         self.stride = tuple(stride)
-        padding = tuple(k // 2 for k in kernel)
-        self.proj = _CONVOLUTIONS[len(self.stride) - 1](in_channels, dim, tuple(kernel), self.stride, padding)
+        self.floor = floor
+        padding = tuple(k // 2 for k in kernel) if before is None else tuple(before)
+        self.proj = _CONVOLUTIONS[len(self.stride) - 1](
+            in_channels, dim, tuple(kernel), self.stride, padding, bias=bias
+        )
         self.norm = nn.Identity() if norm is None else norm(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
         grid = _grid_of_rank(x, self.stride, self)
-        tokens = self.norm(self.proj(zero_padding(x, mask).movedim(-1, 1)).movedim(1, -1))
-        return Resampled(tokens, _coarse_mask(mask, self.stride), PatchMap(grid, self.stride))
+        # Zeros that the last patches of ceil(size / stride) lack beyond those that the convolution puts there.
+        sizes = zip(grid, self.stride, self.proj.kernel_size, self.proj.padding, strict=True)
+        short = [max((-(-size // s) - 1) * s + k - 2 * p - size, 0) for size, s, k, p in sizes]
+        wide = zero_padding(x, mask)
+        if any(short) and not self.floor:
+            wide = F.pad(wide, (0, 0, *(n for side in reversed(short) for n in (0, side))))
+        tokens = self.norm(self.proj(wide.movedim(-1, 1)).movedim(1, -1))
+        coarse = _coarse_mask(mask, self.stride)
+        if coarse is not None and self.floor:
+            coarse = coarse[(slice(None), *(slice(0, size) for size in tokens.shape[1:-1]))]
+        return Resampled(tokens, coarse, PatchMap(grid, self.stride))
 
 
 class TimeReduction(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from core.norms import FoldedLayerNorm, FrameBatchNorm, FrameNorm, GlobalNorm, InstanceNorm, ScaleNorm
+from core.norms import FoldedLayerNorm, FrameBatchNorm, FrameNorm, GlobalNorm, InstanceNorm, MapNorm, ScaleNorm
 
 MASK = torch.arange(9) < torch.tensor([[9], [4], [1]])
 WIDE = {"dtype": torch.float64, "requires_grad": True}
@@ -44,3 +44,26 @@ def test_silence_stays_finite():
         x = torch.zeros(2, 5, 4, requires_grad=True)
         y = norm(x)
         assert not y.any() and torch.autograd.grad(y.sum(), x)[0].isfinite().all()
+
+
+def test_map_norm_is_group_norm_of_one_group_and_leaves_padding_out():
+    torch.manual_seed(0)
+    norm = MapNorm(6).double()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = (torch.randn(2, 3, 5, 6, dtype=torch.float64) * 3 + 2).requires_grad_()
+    expected = F.group_norm(x.movedim(-1, 1), 1, norm.weight, norm.bias).movedim(1, -1)
+    torch.testing.assert_close(norm(x), expected)
+    wide = torch.full((2, 4, 7, 6), torch.nan, dtype=torch.float64)
+    wide[:, :3, :5] = x.detach()
+    mask = torch.zeros(2, 4, 7, dtype=torch.bool)
+    mask[:, :3, :5] = True
+    y = norm(wide, mask)
+    torch.testing.assert_close(y[:, :3, :5], expected)
+    assert not y[~mask].any()
+    assert not norm(wide, torch.zeros_like(mask)).any()
+    probe = torch.randn_like(expected)
+    ours = torch.autograd.grad((norm(x, mask[:, :3, :5]) * probe).sum(), x)
+    torch.testing.assert_close(ours, torch.autograd.grad((expected * probe).sum(), x))
+    without = MapNorm(6, bias=False).double()
+    torch.testing.assert_close(without(x), F.group_norm(x.movedim(-1, 1), 1).movedim(1, -1))

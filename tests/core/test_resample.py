@@ -113,3 +113,20 @@ def test_pyramid_does_not_see_padding():
         height, width = small.shape[1:3]
         assert real.sum() == height * width
         torch.testing.assert_close(big[:, :height, :width], small)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 6, 7, 8])
+def test_convolutions_with_fewer_zeros_in_front_keep_every_token(size):
+    torch.manual_seed(0)
+    embed = ConvEmbed(2, 3, (7, 7), (4, 4), before=(2, 2), bias=False)
+    released = ConvEmbed(2, 3, (7, 7), (4, 4), before=(2, 2), bias=False, floor=True)
+    released.load_state_dict(embed.state_dict())
+    x = torch.randn(1, size, 8, 2)
+    y, mask, _ = embed(x, torch.ones(1, size, 8, dtype=torch.bool))
+    wide = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, -size % 4))
+    assert y.shape == (1, -(-size // 4), 2, 3) and mask.shape == y.shape[:3] and mask.all()
+    torch.testing.assert_close(y, embed(wide).tokens)
+    if size % 4 in (0, 3):
+        torch.testing.assert_close(y, released(x).tokens)
+    elif size > 4:
+        assert released(x, torch.ones(1, size, 8, dtype=torch.bool)).mask.shape == (1, size // 4, 2)

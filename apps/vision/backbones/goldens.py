@@ -2,6 +2,15 @@
 
 __all__ = ["GOLDENS"]
 
+from apps.vision.backbones.goldens_convnext import CONVNEXT
+from apps.vision.backbones.goldens_metaformer import METAFORMER
+from apps.vision.backbones.goldens_mit import MIT
+from apps.vision.backbones.goldens_swin import SWIN
 from core.verify import Golden
 
-GOLDENS: dict[str, dict[str, Golden]] = {}
+GOLDENS: dict[str, dict[str, Golden]] = {
+    "convnext": CONVNEXT,
+    "metaformer": METAFORMER,
+    "mit": MIT,
+    "swin": SWIN,
+}

@@ -1,6 +1,17 @@
 """How the releases' networks are called in golden files: images in, feature maps in the release's layout out."""
 
-__all__ = ["Whole", "call_pyramid", "call_tokens", "call_whole", "channels_first", "flat", "on_map", "pair", "released"]
+__all__ = [
+    "Whole",
+    "call_part",
+    "call_pyramid",
+    "call_tokens",
+    "call_whole",
+    "channels_first",
+    "flat",
+    "on_map",
+    "pair",
+    "released",
+]
 
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +57,12 @@ def call_whole(layout: Callable[[Tensor], Tensor]) -> Callable[[Callable, dict[s
         return {"logits": logits} | {f"stage{i}": layout(x) for i, x in enumerate(features)}
 
     return call
+
+
+def call_part(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
+    """A part of a network on a map (B, C, H, W)."""
+    (x,) = inputs.values()
+    return channels_first(run(x.movedim(1, -1)))
 
 
 def call_pyramid(run: Callable, inputs: dict[str, Tensor]) -> list[Tensor]:
