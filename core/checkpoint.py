@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from core.errors import UserError
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
-_NESTS = ("params_ema", "params", "state_dict", "model_state_dict", "model_state", "model")
+_NESTS = ("params_ema", "params", "state_dict_ema", "state_dict", "model_state_dict", "model_state", "model")
 
 
 @dataclass(frozen=True)
