@@ -15,10 +15,12 @@ from torch import nn
 from apps.vision.backbones.base import Backbone, Normed
 from apps.vision.backbones.classifier import Classifier
 from apps.vision.backbones.convnext import ConvNeXt
+from apps.vision.backbones.cswin import CSWin
 from apps.vision.backbones.metaformer import MetaFormer
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.names_convnext import convnext_release, convnext_timm, convnext_torchvision
+from apps.vision.backbones.names_cswin import cswin_official
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
 from apps.vision.backbones.names_swin import swin_official, swin_timm, swin_torchvision
@@ -31,6 +33,7 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
     ConvNeXt: (convnext_release, convnext_timm, convnext_torchvision),
     MetaFormer: (metaformer_release, poolformer_release, metaformer_timm),
     MiT: (mit_official,),
+    CSWin: (cswin_official,),
     Swin: (swin_official, swin_timm, swin_torchvision),
 }
 

@@ -3,6 +3,7 @@
 __all__ = ["GOLDENS"]
 
 from apps.vision.backbones.goldens_convnext import CONVNEXT
+from apps.vision.backbones.goldens_cswin import CSWIN
 from apps.vision.backbones.goldens_metaformer import METAFORMER
 from apps.vision.backbones.goldens_mit import MIT
 from apps.vision.backbones.goldens_swin import SWIN
@@ -12,5 +13,6 @@ GOLDENS: dict[str, dict[str, Golden]] = {
     "convnext": CONVNEXT,
     "metaformer": METAFORMER,
     "mit": MIT,
+    "cswin": CSWIN,
     "swin": SWIN,
 }
