@@ -16,6 +16,7 @@ joint_attention   local squared-ReLU attention and global linear attention toget
 legendre          the memory of a signal as Legendre coefficients
 linear            linear attention: whole, causal in chunks, from a state
 merge             one softmax over several key sets; merging partial results
+neighbourhood     attention to the nearest tokens of a grid, dilated or not, in tiles
 neighbours        the nearest points of each point
 normalise         norms that keep one tensor for the backward pass, over time without padding
 point_pairs       pairs of points as rotations leave them, attention with embeddings of pairs

@@ -23,7 +23,9 @@ from apps.vision.backbones.names_convnext import convnext_release, convnext_timm
 from apps.vision.backbones.names_cswin import cswin_official
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
+from apps.vision.backbones.names_nat import nat_release
 from apps.vision.backbones.names_swin import swin_official, swin_timm, swin_torchvision
+from apps.vision.backbones.nat import NAT
 from apps.vision.backbones.swin import Swin
 from core.checkpoint import load, read
 from core.errors import UserError
@@ -34,6 +36,7 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
     MetaFormer: (metaformer_release, poolformer_release, metaformer_timm),
     MiT: (mit_official,),
     CSWin: (cswin_official,),
+    NAT: (nat_release,),
     Swin: (swin_official, swin_timm, swin_torchvision),
 }
 

@@ -6,11 +6,13 @@ from apps.vision.backbones.goldens_convnext import CONVNEXT
 from apps.vision.backbones.goldens_cswin import CSWIN
 from apps.vision.backbones.goldens_metaformer import METAFORMER
 from apps.vision.backbones.goldens_mit import MIT
+from apps.vision.backbones.goldens_nat import DINAT
 from apps.vision.backbones.goldens_swin import SWIN
 from core.verify import Golden
 
 GOLDENS: dict[str, dict[str, Golden]] = {
     "convnext": CONVNEXT,
+    "dinat": DINAT,
     "metaformer": METAFORMER,
     "mit": MIT,
     "cswin": CSWIN,

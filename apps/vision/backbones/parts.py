@@ -1,10 +1,31 @@
 """What several backbones are made of: a downsampling with its norm in front, norms, the releases' first weights."""
 
-__all__ = ["Down", "init_normal", "layer_norm", "no_norm"]
+__all__ = ["Chain", "Down", "init_normal", "layer_norm", "no_norm"]
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from core.resample import Resampled
+
+
+class Chain(nn.Module):
+    """Changes of token count one after the other; only the last one's way back is kept.
+
+    Args:
+        steps: modules of `core.resample`.
+    """
+
+    def __init__(self, steps: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
+        """x (B, H, W, C), mask (B, H, W)."""
+        for step in self.steps:
+            resampled = step(x, mask)
+            x, mask, _ = resampled
+        return resampled
 
 
 class Down(nn.Module):
