@@ -2,6 +2,7 @@
 
 from core.positions.absolute import LearnedPosition, Sinusoid
 from core.positions.base import ScoreBias
+from core.positions.conditional import ConditionalPosition
 from core.positions.dynamic_bias import DynamicBias
 from core.positions.lepe import LePE
 from core.positions.mlp_bias import LogMLPBias
@@ -10,6 +11,7 @@ from core.positions.rotary import Rotary, RotaryInterleaved
 from core.positions.sinusoid import sinusoid
 
 __all__ = [
+    "ConditionalPosition",
     "DynamicBias",
     "LePE",
     "LearnedPosition",
