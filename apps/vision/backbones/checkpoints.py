@@ -16,11 +16,13 @@ from apps.vision.backbones.base import Backbone, Normed
 from apps.vision.backbones.classifier import Classifier
 from apps.vision.backbones.convnext import ConvNeXt
 from apps.vision.backbones.cswin import CSWin
+from apps.vision.backbones.davit import DaViT
 from apps.vision.backbones.metaformer import MetaFormer
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.names_convnext import convnext_release, convnext_timm, convnext_torchvision
 from apps.vision.backbones.names_cswin import cswin_official
+from apps.vision.backbones.names_davit import davit_official, davit_timm
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
 from apps.vision.backbones.names_nat import nat_release
@@ -37,6 +39,10 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
     MiT: (mit_official,),
     CSWin: (cswin_official,),
     NAT: (nat_release,),
+    DaViT: (
+        davit_official,
+        davit_timm,
+    ),
     Swin: (swin_official, swin_timm, swin_torchvision),
 }
 

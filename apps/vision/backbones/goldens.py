@@ -4,6 +4,7 @@ __all__ = ["GOLDENS"]
 
 from apps.vision.backbones.goldens_convnext import CONVNEXT
 from apps.vision.backbones.goldens_cswin import CSWIN
+from apps.vision.backbones.goldens_davit import DAVIT
 from apps.vision.backbones.goldens_metaformer import METAFORMER
 from apps.vision.backbones.goldens_mit import MIT
 from apps.vision.backbones.goldens_nat import DINAT
@@ -16,5 +17,6 @@ GOLDENS: dict[str, dict[str, Golden]] = {
     "metaformer": METAFORMER,
     "mit": MIT,
     "cswin": CSWIN,
+    "davit": DAVIT,
     "swin": SWIN,
 }
