@@ -15,6 +15,7 @@ groups            softmax attention inside the groups of a partition, ragged seg
 joint_attention   local squared-ReLU attention and global linear attention together
 legendre          the memory of a signal as Legendre coefficients
 linear            linear attention: whole, causal in chunks, from a state
+manhattan         attention that decays with the Manhattan distance, full or along rows and columns
 merge             one softmax over several key sets; merging partial results
 neighbourhood     attention to the nearest tokens of a grid, dilated or not, in tiles
 neighbours        the nearest points of each point

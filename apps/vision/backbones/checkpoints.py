@@ -26,8 +26,10 @@ from apps.vision.backbones.names_davit import davit_official, davit_timm
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
 from apps.vision.backbones.names_nat import nat_release
+from apps.vision.backbones.names_rmt import rmt_release
 from apps.vision.backbones.names_swin import swin_official, swin_timm, swin_torchvision
 from apps.vision.backbones.nat import NAT
+from apps.vision.backbones.rmt import RMT
 from apps.vision.backbones.swin import Swin
 from core.checkpoint import load, read
 from core.errors import UserError
@@ -43,6 +45,7 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
         davit_official,
         davit_timm,
     ),
+    RMT: (rmt_release,),
     Swin: (swin_official, swin_timm, swin_torchvision),
 }
 

@@ -24,7 +24,7 @@ from core.mixers import DepthwiseConv
 from core.resample import PatchEmbed
 
 
-class ConvMLP(nn.Module):
+class ConvBranch(nn.Module):
     """Depthwise convolution, norm, MLP: the branch of a ConvNeXt block.
 
     Args:
@@ -72,7 +72,8 @@ class ConvNeXt(Backbone):
             embed = PatchEmbed(before, dim, (stride, stride), norm=None if level else layer_norm)
             down = Down(embed, layer_norm(before) if level else None, floor=stride if official else 0)
             blocks = [
-                PreNorm(dim, ConvMLP(dim), norm=no_norm, layer_scale=layer_scale, drop_path=share) for share in shares
+                PreNorm(dim, ConvBranch(dim), norm=no_norm, layer_scale=layer_scale, drop_path=share)
+                for share in shares
             ]
             stages.append(Stage(dim, stride, down, blocks))
             before = dim

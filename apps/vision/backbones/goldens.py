@@ -8,6 +8,7 @@ from apps.vision.backbones.goldens_davit import DAVIT
 from apps.vision.backbones.goldens_metaformer import METAFORMER
 from apps.vision.backbones.goldens_mit import MIT
 from apps.vision.backbones.goldens_nat import DINAT
+from apps.vision.backbones.goldens_rmt import RMT_TABLE
 from apps.vision.backbones.goldens_swin import SWIN
 from core.verify import Golden
 
@@ -18,5 +19,6 @@ GOLDENS: dict[str, dict[str, Golden]] = {
     "mit": MIT,
     "cswin": CSWIN,
     "davit": DAVIT,
+    "rmt": RMT_TABLE,
     "swin": SWIN,
 }

@@ -4,7 +4,7 @@ __all__ = ["CONVNEXT"]
 
 from torch import nn
 
-from apps.vision.backbones.convnext import ConvMLP, ConvNeXt
+from apps.vision.backbones.convnext import ConvBranch, ConvNeXt
 from apps.vision.backbones.goldens_common import Whole, call_part, call_whole, channels_first, released
 from apps.vision.backbones.names_convnext import convnext_release
 from apps.vision.backbones.parts import no_norm
@@ -31,7 +31,7 @@ def _network(facts: Facts) -> Whole:
 
 def _block(facts: Facts) -> nn.Module:
     dim = facts.config["dim"]
-    return PreNorm(dim, ConvMLP(dim), norm=no_norm, layer_scale=_scale(facts))
+    return PreNorm(dim, ConvBranch(dim), norm=no_norm, layer_scale=_scale(facts))
 
 
 CONVNEXT = {
