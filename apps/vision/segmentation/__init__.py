@@ -1,0 +1,1 @@
+"""Semantic, panoptic and interactive segmentation."""

@@ -1,0 +1,1 @@
+"""Evaluation of segmentations: one subject a file, nothing imported here."""
