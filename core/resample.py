@@ -4,12 +4,13 @@ A grid that does not divide is filled up with zeros at the end of each axis, so 
 coarse token is real if any of its fine ones is.
 """
 
-__all__ = ["ConvEmbed", "PatchEmbed", "PatchMap", "PatchMerging", "Resampled", "TimeReduction"]
+__all__ = ["ConvEmbed", "CrossScaleEmbed", "PatchEmbed", "PatchMap", "PatchMerging", "Resampled", "TimeReduction"]
 
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -170,6 +171,52 @@ class ConvEmbed(nn.Module):
         if coarse is not None and self.floor:
             coarse = coarse[(slice(None), *(slice(0, size) for size in tokens.shape[1:-1]))]
         return Resampled(tokens, coarse, PatchMap(grid, self.stride))
+
+
+class CrossScaleEmbed(nn.Module):
+    """Patches of several sizes around the same centres, side by side on channels (CrossFormer, Wang et al. 2022).
+
+    The smallest size has half of the channels, the next a quarter, ...; the last two have the same number.
+
+    Args:
+        in_channels: width of the fine tokens.
+        dim: width of the coarse tokens.
+        kernels: sides of the patches, each as much above the stride as is even.
+        stride: fine tokens a coarse one, on every axis of a map.
+        norm: makes a norm of the result from its width.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        dim: int,
+        kernels: Sequence[int],
+        stride: int,
+        *,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        if any(k < stride or (k - stride) % 2 for k in kernels):
+            raise ValueError(
+                f"CrossScaleEmbed: kernels {tuple(kernels)} with stride {stride}; give sizes that reach as far "
+                "over the stride on both sides"
+            )
+        self.stride = stride
+        last = len(kernels) - 1
+        widths = [dim // 2 ** min(i + 1, last) for i in range(len(kernels))]
+        self.projs = nn.ModuleList(
+            nn.Conv2d(in_channels, width, k, stride, (k - stride) // 2)
+            for width, k in zip(widths, kernels, strict=True)
+        )
+        self.norm = nn.Identity() if norm is None else norm(sum(widths))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Resampled:
+        """x (B, H, W, in_channels)."""
+        patch = (self.stride, self.stride)
+        grid = _grid_of_rank(x, patch, self)
+        wide = _filled(zero_padding(x, mask), patch).movedim(-1, 1)
+        tokens = torch.cat([proj(wide) for proj in self.projs], 1).movedim(1, -1)
+        return Resampled(self.norm(tokens), _coarse_mask(mask, patch), PatchMap(grid, patch))
 
 
 class TimeReduction(nn.Module):

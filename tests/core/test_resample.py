@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from core.blocks import Stack, blocks
 from core.mixers import Pooling, WindowAttention
 from core.pyramid import Pyramid, Stage
-from core.resample import ConvEmbed, PatchEmbed, PatchMap, PatchMerging
+from core.resample import ConvEmbed, CrossScaleEmbed, PatchEmbed, PatchMap, PatchMerging
 
 
 @pytest.mark.parametrize("grid, patch", [((7,), (3,)), ((5, 8), (2, 4)), ((3, 4, 5), (2, 2, 2)), ((1, 1), (4, 4))])
@@ -26,6 +26,7 @@ MODULES = [
     lambda: PatchEmbed(4, 6, (2, 3), norm=nn.LayerNorm),
     lambda: PatchMerging(4, 6, (2, 3)),
     lambda: ConvEmbed(4, 6, (3, 5), (2, 3)),
+    lambda: CrossScaleEmbed(4, 8, (2, 4, 8), 2, norm=nn.LayerNorm),
 ]
 
 
@@ -130,3 +131,20 @@ def test_convolutions_with_fewer_zeros_in_front_keep_every_token(size):
         torch.testing.assert_close(y, released(x).tokens)
     elif size > 4:
         assert released(x, torch.ones(1, size, 8, dtype=torch.bool)).mask.shape == (1, size // 4, 2)
+
+
+def test_patches_of_several_sizes_share_their_centres():
+    torch.manual_seed(0)
+    embed = CrossScaleEmbed(3, 16, (4, 8, 16, 32), 4).double()
+    assert [proj.out_channels for proj in embed.projs] == [8, 4, 2, 2]
+    x = torch.randn(1, 13, 8, 3).double()
+    tokens = embed(x).tokens
+    assert tokens.shape == (1, 4, 2, 16)
+    wide = F.pad(x, (0, 0, 14, 14, 14, 17))
+    for start, proj in zip((0, 8, 12, 14), embed.projs, strict=True):
+        reach = proj.kernel_size[0] // 2 - 2
+        patch = wide[0, 14 + 4 - reach : 14 + 8 + reach, 14 - reach : 18 + reach]
+        own = torch.einsum("hwc,ochw->o", patch, proj.weight) + proj.bias
+        torch.testing.assert_close(tokens[0, 1, 0, start : start + len(own)], own)
+    with pytest.raises(ValueError, match="both sides"):
+        CrossScaleEmbed(3, 8, (4, 7), 4)
