@@ -61,8 +61,8 @@ def manhattan_decomposed_reference(
 ) -> Tensor:
     """The decomposed form line by line."""
     for _ in range(2):
-        rows = zip(*(t.split(1, 1) for t in (q, k, v)), strict=True)
-        v = torch.cat([manhattan_reference(*row, rates=rates, scale=scale) for row in rows], 1)
+        rows = zip(q.split(1, 1), k.split(1, 1), v.split(1, 1), strict=True)
+        v = torch.cat([manhattan_reference(a, b, c, rates, scale) for a, b, c in rows], 1)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     return v
 

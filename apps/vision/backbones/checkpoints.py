@@ -15,14 +15,18 @@ from torch import nn
 from apps.vision.backbones.base import Backbone, Normed
 from apps.vision.backbones.classifier import Classifier
 from apps.vision.backbones.convnext import ConvNeXt
+from apps.vision.backbones.crossformer import CrossFormer
 from apps.vision.backbones.cswin import CSWin
 from apps.vision.backbones.davit import DaViT
+from apps.vision.backbones.hornet import HorNet
 from apps.vision.backbones.metaformer import MetaFormer
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.names_convnext import convnext_release, convnext_timm, convnext_torchvision
+from apps.vision.backbones.names_crossformer import crossformer_official
 from apps.vision.backbones.names_cswin import cswin_official
 from apps.vision.backbones.names_davit import davit_official, davit_timm
+from apps.vision.backbones.names_hornet import hornet_release
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
 from apps.vision.backbones.names_nat import nat_release
@@ -37,6 +41,7 @@ from core.errors import UserError
 # The names that a backbone's weights go by, one function for each kind of file; they may ask how it was built.
 RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
     ConvNeXt: (convnext_release, convnext_timm, convnext_torchvision),
+    HorNet: (hornet_release,),
     MetaFormer: (metaformer_release, poolformer_release, metaformer_timm),
     MiT: (mit_official,),
     CSWin: (cswin_official,),
@@ -46,6 +51,7 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
         davit_timm,
     ),
     RMT: (rmt_release,),
+    CrossFormer: (crossformer_official,),
     Swin: (swin_official, swin_timm, swin_torchvision),
 }
 

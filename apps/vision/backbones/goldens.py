@@ -3,8 +3,10 @@
 __all__ = ["GOLDENS"]
 
 from apps.vision.backbones.goldens_convnext import CONVNEXT
+from apps.vision.backbones.goldens_crossformer import CROSSFORMER
 from apps.vision.backbones.goldens_cswin import CSWIN
 from apps.vision.backbones.goldens_davit import DAVIT
+from apps.vision.backbones.goldens_hornet import HORNET
 from apps.vision.backbones.goldens_metaformer import METAFORMER
 from apps.vision.backbones.goldens_mit import MIT
 from apps.vision.backbones.goldens_nat import DINAT
@@ -15,10 +17,12 @@ from core.verify import Golden
 GOLDENS: dict[str, dict[str, Golden]] = {
     "convnext": CONVNEXT,
     "dinat": DINAT,
+    "hornet": HORNET,
     "metaformer": METAFORMER,
     "mit": MIT,
     "cswin": CSWIN,
     "davit": DAVIT,
     "rmt": RMT_TABLE,
+    "crossformer": CROSSFORMER,
     "swin": SWIN,
 }
