@@ -1,0 +1,8 @@
+"""Official classes of segmentation systems, for `omnimix verify`."""
+
+__all__ = ["GOLDENS"]
+
+from apps.vision.segmentation.models.goldens_heads import HEADS
+from apps.vision.segmentation.models.goldens_p2at import P2AT_GOLDENS
+
+GOLDENS = {"seg_heads": HEADS, "p2at": P2AT_GOLDENS}
