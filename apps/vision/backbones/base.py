@@ -50,13 +50,21 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Tokens (B, H, W, C) and their mask, or None, to this level's."""
+        x, mask = self.enter(x, mask)
+        return self.mix(x, mask), mask
+
+    def enter(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The change of token count alone: what the blocks begin with."""
         if self._resamples:
             x, mask, _ = self.down(x, mask)
-        else:
-            x = self.down(x)
+            return x, mask
+        return self.down(x), mask
+
+    def mix(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The blocks and the norm behind them."""
         for block in self.blocks:
             x = block(x) if mask is None else block(x, mask=mask)
-        return (x if self.norm is None else self.norm(x)), mask
+        return x if self.norm is None else self.norm(x)
 
     def masked(self) -> bool:
         """Whether all of it can leave padding out."""

@@ -5,6 +5,7 @@ from apps.vision.segmentation.models.p2at import P2AT, p2at_large, p2at_medium, 
 from apps.vision.segmentation.models.segformer import ActivatedSegFormerHead, SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder, Logits, Segmenter
 from apps.vision.segmentation.models.semantic_fpn import FPN, SemanticFPNHead
+from apps.vision.segmentation.models.transkd import MatchEA, MatchGL, MatchLinear, TransKD
 from apps.vision.segmentation.models.upernet import UPerHead
 
 __all__ = [
@@ -14,9 +15,13 @@ __all__ = [
     "EncoderDecoder",
     "FCNHead",
     "Logits",
+    "MatchEA",
+    "MatchGL",
+    "MatchLinear",
     "SegFormerHead",
     "Segmenter",
     "SemanticFPNHead",
+    "TransKD",
     "UPerHead",
     "p2at_large",
     "p2at_medium",
