@@ -8,6 +8,7 @@ __all__ = ["MLP", "GatedMLP"]
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from core.ops.gelu_linear import gelu_linear
@@ -50,7 +51,13 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.recompute:
             return gelu_linear(self.enter(x), self.leave.weight, self.leave.bias)
-        return self.dropout(self.leave(self.dropout(self.activation(self.enter(x)))))
+        hidden = self.enter(x)
+        if type(self.activation) is nn.GELU and not torch.is_grad_enabled():
+            # In place: fresh memory for the widest tensor of a block costs as much as its GELU.
+            hidden = torch.ops.aten.gelu_(hidden, approximate=self.activation.approximate)
+        else:
+            hidden = self.activation(hidden)
+        return self.dropout(self.leave(self.dropout(hidden)))
 
 
 class GatedMLP(nn.Module):

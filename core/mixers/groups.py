@@ -68,27 +68,32 @@ class GroupAttention(nn.Module):
 
     def forward(self, x: Tensor, plan: Plan, mask: Tensor | None) -> Tensor:
         """x (B, *grid of the plan, dim), mask (B, *grid) of real keys -> the same shape as x."""
-        weight, bias, out = self._packed()
         real: Sequence[Tensor | None] = [None] * len(plan.buckets) if mask is None else plan.split_keys(mask)
         addends = self._addends(plan, mask is None)
         if isinstance(plan, BoxPlan):
-            # Queries and keys are the same tokens.  They are projected before they are put in order, and after they are
-            # put back, because a product keeps its input for the backward pass and a gather keeps nothing.
+            # Queries and keys are the same tokens.
             rows, back = plan.order(len(x))
-            qkv = reorder(F.linear(x, weight, bias).flatten(0, -2), rows, back).unflatten(-1, (3, self.heads, -1))
+            q, k, v, out = self._in_order(x.flatten(0, -2), rows, back)
             sizes = [len(x) * len(places) for places in plan.places]
+            cut = zip(q.split(sizes), k.split(sizes), v.split(sizes), addends, real, plan.places, strict=True)
             parts = []
-            for part, (bucket, addend), seen, places in zip(qkv.split(sizes), addends, real, plan.places, strict=True):
-                groups = part.unflatten(0, (len(x), len(places) // bucket.slots, bucket.slots))
-                y = self._attend(groups[:, :, :, 0], groups[:, :, :, 1:], bucket, addend, seen)
+            for own, key, value, (bucket, addend), seen, places in cut:
+                groups = (len(x), len(places) // bucket.slots, bucket.slots)
+                heads = (own.unflatten(0, groups), key.unflatten(0, groups), value.unflatten(0, groups))
+                y = self._attend(heads, bucket, addend, seen)
                 parts.append(F.linear(y.flatten(0, 2).flatten(1), out, self.out.bias))
             return reorder(torch.cat(parts) if len(parts) > 1 else parts[0], back, rows).view(x.shape)
+        weight, bias, out = self._packed()
         width = len(weight) // 3
         halves = (None, None) if bias is None else (bias[:width], bias[width:])
         q = F.linear(x, weight[:width], halves[0]).unflatten(-1, (self.heads, -1))
         kv = F.linear(x, weight[width:], halves[1]).unflatten(-1, (2, self.heads, -1))
-        split = zip(plan.split_queries(q), plan.split_keys(kv), addends, real, strict=True)
-        parts = [self._attend(own, other, bucket, addend, seen) for own, other, (bucket, addend), seen in split]
+        parts = []
+        for own, other, (bucket, addend), seen in zip(
+            plan.split_queries(q), plan.split_keys(kv), addends, real, strict=True
+        ):
+            key, value = other.unbind(3)
+            parts.append(self._attend((own, key, value), bucket, addend, seen))
         return F.linear(plan.join(parts).flatten(-2), out, self.out.bias)
 
     def train(self, mode: bool = True) -> "GroupAttention":
@@ -96,12 +101,30 @@ class GroupAttention(nn.Module):
         self._cache.clear()
         return super().train(mode)
 
-    def _attend(self, q: Tensor, kv: Tensor, bucket: Bucket, bias: Tensor | None, real: Tensor | None) -> Tensor:
-        """q (B, G, n, H, d), kv (B, G, m, 2, H, d) -> (B, G, n, H, d)."""
-        k, v = kv.unbind(3)
+    def _in_order(self, x: Tensor, rows: Tensor, back: Tensor) -> tuple[Tensor, ...]:
+        """q, k and v (N, H, d) of tokens (N, dim) in the order of the groups, and the weight of the output.
+
+        With gradients, tokens are projected before they are put in order, and after they are put back, because a
+        product keeps its input for the backward pass and a gather keeps nothing; without, a third is gathered.
+        """
+        if torch.is_grad_enabled():
+            weight, bias, out = self._packed()
+            q, k, v = reorder(F.linear(x, weight, bias), rows, back).unflatten(-1, (3, self.heads, -1)).unbind(1)
+            return q, k, v, out
+        x = x.index_select(0, rows)
+        if not self._missing and x.device.type == "cpu":
+            # Nothing to pack: three products take as long as one.
+            return *(layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.q, self.k, self.v)), self.out.weight
+        weight, bias, out = self._packed()
+        return *F.linear(x, weight, bias).unflatten(-1, (3, self.heads, -1)).unbind(1), out
+
+    def _attend(
+        self, qkv: tuple[Tensor, Tensor, Tensor], bucket: Bucket, bias: Tensor | None, real: Tensor | None
+    ) -> Tensor:
+        """q (B, G, n, H, d), k and v (B, G, m, H, d) -> (B, G, n, H, d)."""
         scale = (self.q.out_features // self.heads) ** -0.5 if self.scale is None else self.scale
         dropout = self.dropout if self.training else 0.0
-        return attend_bucket(q, k, v, bucket, bias, real, scale=scale, dropout=dropout)
+        return attend_bucket(*qkv, bucket, bias, real, scale=scale, dropout=dropout)
 
     def _addends(self, plan: Plan, merged: bool) -> list[tuple[Bucket, Tensor | None]]:
         """Each bucket with the addend of its scores.
@@ -132,13 +155,18 @@ class GroupAttention(nn.Module):
             return make()
         return self._cache.get((plan, merged), list(score_bias.parameters()), make)
 
+    @property
+    def _missing(self) -> int:
+        """Columns that a head is filled up with."""
+        width = self.q.out_features // self.heads
+        return -width % 8 if width > _NARROW else 0
+
     def _packed(self) -> tuple[Tensor, Tensor | None, Tensor]:
         """Weight (3 H d, dim) and bias of q, k and v in one, weight (dim, H d) of the output; d a multiple of 8."""
         layers = (self.q, self.k, self.v)
         weights: list[Tensor] = [layer.weight for layer in layers]
         biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
-        width = self.q.out_features // self.heads
-        missing = -width % 8 if width > _NARROW else 0
+        width, missing = self.q.out_features // self.heads, self._missing
 
         def make() -> tuple[Tensor, Tensor | None, Tensor]:
             weight, bias = torch.cat(weights), torch.cat(biases) if biases else None

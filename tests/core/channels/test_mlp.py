@@ -27,3 +27,13 @@ def test_tokens_do_not_meet_and_dropout_is_for_training(make):
     assert not torch.equal(mlp(x), mlp(x))
     mlp.eval()
     torch.testing.assert_close(mlp(x)[2:3], mlp(x[2:3]))
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_inference_gives_the_same_and_leaves_its_input_alone(approximate):
+    mlp = MLP(4, 7, activation=lambda: nn.GELU(approximate=approximate))
+    x = torch.randn(2, 3, 4)
+    before, expected = x.clone(), mlp(x)
+    with torch.no_grad():
+        assert torch.equal(mlp(x), expected)
+    assert torch.equal(x, before)
