@@ -60,7 +60,16 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, H, W, in_channels)."""
-        y = self.norm(_convolved(x, self.conv)).movedim(1, -1)
+        y = _convolved(x, self.conv)
+        if self.norm.training:
+            y = self.norm(y).movedim(1, -1)
+        else:
+            # Not by torch's batch norm: its backward outside of training is wrong for a batch of one whose gradient
+            # has certain strides (seen in torch 2.14; EfficientViT's release meets them).
+            norm = self.norm
+            assert norm.running_mean is not None and norm.running_var is not None
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            y = torch.addcmul(norm.bias - norm.running_mean * scale, y.movedim(1, -1), scale)
         return x + y if self.residual else y
 
     def folded(self) -> "_Folded":

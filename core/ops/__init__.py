@@ -25,6 +25,7 @@ recomputed        a linear layer of something cheap, which is computed again ins
 reorder           rows in another order
 segments          sums over rows that carry the same number
 selective_scan    a recurrence whose decay depends on the token (Mamba)
+single_head       attention of one head whose values are wider than its keys
 sparse_conv       convolution and pooling over pairs of rows
 table_attention   softmax attention with tables of relative positions for queries, keys and values
 topk              several softmaxes over the largest scores of a row

@@ -18,7 +18,9 @@ from apps.vision.backbones.convnext import ConvNeXt
 from apps.vision.backbones.crossformer import CrossFormer
 from apps.vision.backbones.cswin import CSWin
 from apps.vision.backbones.davit import DaViT
+from apps.vision.backbones.efficientvit import EfficientViT
 from apps.vision.backbones.hornet import HorNet
+from apps.vision.backbones.maxvit import MaxViT
 from apps.vision.backbones.metaformer import MetaFormer
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names import Release
@@ -27,13 +29,16 @@ from apps.vision.backbones.names_crossformer import crossformer_official
 from apps.vision.backbones.names_cswin import cswin_official
 from apps.vision.backbones.names_davit import davit_official, davit_timm
 from apps.vision.backbones.names_hornet import hornet_release
+from apps.vision.backbones.names_maxvit import maxvit_timm
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
 from apps.vision.backbones.names_nat import nat_release
 from apps.vision.backbones.names_rmt import rmt_release
+from apps.vision.backbones.names_squeezed import efficientvit_release, efficientvit_timm, shvit_release, shvit_timm
 from apps.vision.backbones.names_swin import swin_official, swin_timm, swin_torchvision
 from apps.vision.backbones.nat import NAT
 from apps.vision.backbones.rmt import RMT
+from apps.vision.backbones.shvit import SHViT
 from apps.vision.backbones.swin import Swin
 from core.checkpoint import load, read
 from core.errors import UserError
@@ -52,6 +57,9 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
     ),
     RMT: (rmt_release,),
     CrossFormer: (crossformer_official,),
+    EfficientViT: (efficientvit_release, efficientvit_timm),
+    SHViT: (shvit_release, shvit_timm),
+    MaxViT: (maxvit_timm,),
     Swin: (swin_official, swin_timm, swin_torchvision),
 }
 

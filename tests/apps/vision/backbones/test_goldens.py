@@ -17,6 +17,9 @@ FILES = [
     if read(path)[0].cls in GOLDENS[system]
 ]
 WHOLE = [path for path in FILES if "output/logits" in read(path)[1]]
+# The release's own gradient there is not that of its output (torch's batch norm outside of training, one sample; see
+# `core.conv_norm`); finite differences in tests/core/mixers/test_cascaded_groups.py say what is right.
+WRONG_GRADIENTS = {"efficientvit_msra/backbone"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -24,6 +27,8 @@ def test_equal_to_the_release(path):
     facts, _ = read(path)
     results = verify(path, GOLDENS[facts.system][facts.cls])
     assert results
+    if f"{path.parent.name}/{path.stem}" in WRONG_GRADIENTS:
+        results = [r for r in results if r.name.startswith("output/")]
     assert not [(r.name, r.error) for r in results if not r.ok]
 
 
