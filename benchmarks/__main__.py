@@ -1,4 +1,4 @@
-"""`python -m benchmarks [core] [timeseries] [superres] [audio] [pointcloud] [graph]`: comparisons as markdown tables.
+"""`python -m benchmarks [core] [timeseries] [superres] [backbones] [audio] [pointcloud] [graph]`: tables of comparisons.
 
 `graph_large` takes minutes and 12 GiB and is run by name only. Ends with 1 where a demand is not reached.
 """
@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import (
     audio,
+    backbones,
     core_ops,
     graph,
     graph_large,
@@ -30,6 +31,7 @@ SUITES = {
     "core": core_ops.GROUPS,
     "timeseries": timeseries.GROUPS,
     "superres": superres.GROUPS | restoration.GROUPS,
+    "backbones": backbones.GROUPS,
     "audio": audio.GROUPS,
     "pointcloud": pointcloud.GROUPS | pointcloud_windows.GROUPS | pointcloud_boxes.GROUPS,
     "graph": graph.GROUPS,

@@ -4,7 +4,7 @@ TensorFlow's networks (MaxViT, BERT) were trained with it.  As 1 + tanh(u) = 2 s
 takes no tanh.
 
 Decided: on a CPU torch's own kernel takes 3.9 times as long as the one of the exact GELU; the form with a sigmoid, in
-place, takes 2.1 to 2.3 times less than the former (largest difference 5e-7 in float32, 9e-16 in float64).  The backward
+place, takes 1.5 to 2.3 times less than the former (largest difference 5e-7 in float32, 9e-16 in float64).  The backward
 pass is torch's, from x alone.
 """
 
