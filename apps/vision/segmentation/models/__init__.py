@@ -4,6 +4,7 @@ from apps.vision.segmentation.models.fcn import FCNHead
 from apps.vision.segmentation.models.p2at import P2AT, p2at_large, p2at_medium, p2at_small
 from apps.vision.segmentation.models.segformer import ActivatedSegFormerHead, SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder, Logits, Segmenter
+from apps.vision.segmentation.models.self_guided import SelfGuided
 from apps.vision.segmentation.models.semantic_fpn import FPN, SemanticFPNHead
 from apps.vision.segmentation.models.transkd import MatchEA, MatchGL, MatchLinear, TransKD
 from apps.vision.segmentation.models.upernet import UPerHead
@@ -20,6 +21,7 @@ __all__ = [
     "MatchLinear",
     "SegFormerHead",
     "Segmenter",
+    "SelfGuided",
     "SemanticFPNHead",
     "TransKD",
     "UPerHead",
