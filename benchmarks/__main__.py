@@ -1,4 +1,4 @@
-"""`python -m benchmarks [core] [timeseries] [superres] [backbones] [audio] [pointcloud] [graph]`: tables of comparisons.
+"""`python -m benchmarks [core] [timeseries] [superres] [backbones] [audio] [pointcloud] [graph]`: ratios as tables.
 
 `graph_large` takes minutes and 12 GiB and is run by name only. Ends with 1 where a demand is not reached.
 """
