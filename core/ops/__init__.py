@@ -23,6 +23,7 @@ normalise         norms that keep one tensor for the backward pass, over time wi
 point_pairs       pairs of points as rotations leave them, attention with embeddings of pairs
 recomputed        a linear layer of something cheap, which is computed again instead of kept
 reorder           rows in another order
+routed            attention of regions to the regions that suit them best
 segments          sums over rows that carry the same number
 selective_scan    a recurrence whose decay depends on the token (Mamba)
 single_head       attention of one head whose values are wider than its keys

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from apps.vision.backbones.base import Backbone, Normed
+from apps.vision.backbones.biformer import BiFormer
 from apps.vision.backbones.classifier import Classifier
 from apps.vision.backbones.convnext import ConvNeXt
 from apps.vision.backbones.crossformer import CrossFormer
@@ -24,6 +25,7 @@ from apps.vision.backbones.maxvit import MaxViT
 from apps.vision.backbones.metaformer import MetaFormer
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names import Release
+from apps.vision.backbones.names_biformer import biformer_release
 from apps.vision.backbones.names_convnext import convnext_release, convnext_timm, convnext_torchvision
 from apps.vision.backbones.names_crossformer import crossformer_official
 from apps.vision.backbones.names_cswin import cswin_official
@@ -45,6 +47,7 @@ from core.errors import UserError
 
 # The names that a backbone's weights go by, one function for each kind of file; they may ask how it was built.
 RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
+    BiFormer: (biformer_release,),
     ConvNeXt: (convnext_release, convnext_timm, convnext_torchvision),
     HorNet: (hornet_release,),
     MetaFormer: (metaformer_release, poolformer_release, metaformer_timm),

@@ -2,6 +2,7 @@
 
 __all__ = ["GOLDENS"]
 
+from apps.vision.backbones.goldens_biformer import BIFORMER
 from apps.vision.backbones.goldens_convnext import CONVNEXT
 from apps.vision.backbones.goldens_crossformer import CROSSFORMER
 from apps.vision.backbones.goldens_cswin import CSWIN
@@ -17,6 +18,7 @@ from apps.vision.backbones.goldens_swin import SWIN
 from core.verify import Golden
 
 GOLDENS: dict[str, dict[str, Golden]] = {
+    "biformer": BIFORMER,
     "convnext": CONVNEXT,
     "dinat": DINAT,
     "hornet": HORNET,
