@@ -74,6 +74,15 @@ def _davit(facts: Facts) -> nn.Module:
     if facts.get("overlapped_patch", False):
         for before, stage in zip(backbone.channels, backbone.stages[1:], strict=False):
             stage.down.embed = ConvEmbed(before, stage.dim, (3, 3), (2, 2))
+    types = tuple(facts.get("attention_types", ("spatial", "channel")))
+    if len(types) != 2:
+        raise ValueError(f"attention_types {types} of DaViT: only pairs of blocks are known here")
+    for stage in backbone.stages:
+        mixers = [block.mix.inner for block in stage.blocks]
+        for place, block in enumerate(stage.blocks):
+            block.mix.inner = mixers[place - place % 2 + (types[place % 2] == "channel")]
+            if not facts.get("ffn", True):
+                block.feed = nn.Identity()
     return Normed(backbone)
 
 

@@ -6,7 +6,6 @@ dense prediction, which knows no classes, does neither.
 
 __all__ = ["SWIN"]
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +52,10 @@ def _swin(facts: Facts) -> nn.Module:
     if facts.get("ape", False):
         stem.norm = nn.Sequential(stem.norm, LearnedPosition(backbone.channels[0], grid))
     if _dense(facts):
-        return Normed(backbone)
+        network = Normed(backbone)
+        for level in set(range(len(depths))) - set(facts.get("out_indices", range(len(depths)))):
+            network.norms[level] = nn.Identity()
+        return network
     for level, stage in enumerate(backbone.stages):
         smallest = min(grid) // 2**level
         if smallest <= window:
@@ -82,8 +84,11 @@ def _names(backbone: Swin) -> Release:
 
 
 def _call(run: Any, inputs: dict[str, Tensor]) -> Any:
-    call: Callable = call_pyramid if isinstance(run.module, Normed) else call_whole(lambda x: x)
-    return call(run, inputs)
+    if not isinstance(run.module, Normed):
+        return call_whole(lambda x: x)(run, inputs)
+    # Levels that are not handed out have no norm.
+    maps = zip(call_pyramid(run, inputs), run.module.norms, strict=True)
+    return [x for x, norm in maps if not isinstance(norm, nn.Identity)]
 
 
 SWIN = {"SwinTransformer": Golden(_swin, released(_swin, _names), _call)}

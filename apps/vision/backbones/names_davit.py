@@ -5,6 +5,7 @@ __all__ = ["davit_block_rules", "davit_channel_rules", "davit_official", "davit_
 from apps.vision.backbones.davit import DaViT
 from apps.vision.backbones.names import Release, thirds
 from core.checkpoint import Rule, same
+from core.mixers import WindowAttention
 
 
 def davit_channel_rules(ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -29,15 +30,15 @@ def davit_block_rules(ours: str, theirs: str, *, windows: bool, positions: tuple
 
 
 def _blocks(backbone: DaViT, level: str, positions: tuple[str, str]) -> list[Rule]:
-    """Every block: the release counts pairs, and first windows, then channels in each."""
+    """Every block: the release counts pairs, and the two of each."""
     return [
         rule
         for i, stage in enumerate(backbone.stages)
-        for j in range(len(stage.blocks))
+        for j, block in enumerate(stage.blocks)
         for rule in davit_block_rules(
             f"stages.{i}.blocks.{j}.",
             f"{level.format(i)}.{j // 2}.{j % 2}.",
-            windows=j % 2 == 0,
+            windows=isinstance(block.mix.inner, WindowAttention),
             positions=positions,
         )
     ]
