@@ -2,6 +2,8 @@
 
     classifiers   inference of whole networks at 224 x 224, one image, against timm's
     training      a forward and a backward pass of two images at 224 x 224, against timm's
+    neighbours    neighbourhood attention in tiles, against the gather of every query's keys
+    deployed      networks with their batch norms folded, against the same networks as they are trained
     parts         activations and mixers against the form that the releases compute
 
 Both sides have the same weights, and their outputs are compared before anything is timed.  Where timm is not installed,
@@ -19,17 +21,26 @@ from torch.nn import functional as F
 
 from apps.vision.backbones.base import Backbone
 from apps.vision.backbones.classifier import Classifier
+from apps.vision.backbones.convnext import convnext_tiny
 from apps.vision.backbones.davit import davit_tiny
+from apps.vision.backbones.efficientvit import efficientvit_m0
 from apps.vision.backbones.maxvit import maxvit_tiny
+from apps.vision.backbones.metaformer import poolformerv2_s12
 from apps.vision.backbones.names import Release
+from apps.vision.backbones.names_convnext import convnext_timm
 from apps.vision.backbones.names_davit import davit_timm
 from apps.vision.backbones.names_maxvit import maxvit_timm
+from apps.vision.backbones.names_metaformer import metaformer_timm
 from apps.vision.backbones.names_swin import swin_timm
+from apps.vision.backbones.shvit import shvit_s1
 from apps.vision.backbones.swin import swin_tiny
-from benchmarks.harness import Ratio, compare
+from benchmarks.harness import Ratio, compare, train
+from benchmarks.peers.neighbourhood import GatheredNeighbourhoods
 from core.checkpoint import load
+from core.conv_norm import folded
 from core.mixers import ChannelGroupAttention
 from core.ops.gelu_tanh import gelu_tanh
+from core.ops.neighbourhood import neighbourhood_attention, tile_bias, tile_plan
 
 Row = tuple[str, Ratio, float | None]
 
@@ -37,6 +48,8 @@ Row = tuple[str, Ratio, float | None]
 NETWORKS: tuple[tuple[str, Callable[[], Backbone], str, Callable[..., Release], float | None, float | None], ...] = (
     ("Swin-T", lambda: swin_tiny(drop_path=0.0), "swin_tiny_patch4_window7_224", swin_timm, 1.1, 0.97),
     ("DaViT-T", lambda: davit_tiny(drop_path=0.0), "davit_tiny", davit_timm, 1.0, 1.0),
+    ("PoolFormerV2-S12", lambda: poolformerv2_s12(drop_path=0.0), "poolformerv2_s12", metaformer_timm, 1.0, None),
+    ("ConvNeXt-T", lambda: convnext_tiny(drop_path=0.0), "convnext_tiny", convnext_timm, None, None),
     ("MaxViT-T", lambda: maxvit_tiny(drop_path=0.0), "maxvit_tiny_tf_224", maxvit_timm, 1.1, None),
 )
 
@@ -96,6 +109,45 @@ def training(repeats: int) -> Iterator[Row]:
             yield f"{label}, training: timm", ratio, demand
 
 
+def neighbours(repeats: int) -> Iterator[Row]:
+    """In use the bias is kept, as the mixer keeps it; in training it is made of the table each time."""
+    shapes = ((56, 2, 1, 10.0, 4.0), (28, 4, 1, 3.5, 2.5), (28, 4, 3, None, None))
+    for side, heads, dilation, inference, training in shapes:
+        grid, kernel, steps = (side, side), (7, 7), (dilation, dilation)
+        q, k, v = (torch.randn(1, *grid, heads, 32, requires_grad=True) for _ in range(3))
+        table = torch.randn(169, heads, requires_grad=True)
+        plan, peer = tile_plan(grid, kernel, steps, q.device), GatheredNeighbourhoods(grid, 7, dilation)
+
+        def ours(q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
+            return neighbourhood_attention(q, k, v, kernel, steps, bias=tile_bias(plan, table))  # noqa: B023
+
+        torch.testing.assert_close(ours(q, k, v, table), peer(q, k, v, table), rtol=1e-4, atol=1e-5)
+        name = f"neighbourhoods 7 x 7, dilation {dilation}, {side} x {side}, {heads} x 32"
+        with torch.no_grad():
+            kept = tile_bias(plan, table)
+
+            def inferred() -> Tensor:
+                return neighbourhood_attention(q, k, v, kernel, steps, bias=kept)  # noqa: B023
+
+            yield f"{name}: gather", compare(inferred, lambda: peer(q, k, v, table), repeats), inference  # noqa: B023
+        ratio = compare(train(ours, q, k, v, table), train(peer, q, k, v, table), repeats)
+        yield f"{name}, training: gather", ratio, training
+
+
+def deployed(repeats: int) -> Iterator[Row]:
+    """Outputs are compared on weights whose branches do not begin at 0."""
+    for name, make in (("SHViT-S1", shvit_s1), ("EfficientViT-M0", efficientvit_m0)):
+        network = Classifier(make()).eval()
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                nn.init.constant_(part.weight, 0.5)
+        ours, x = folded(network), torch.randn(1, 3, 224, 224)
+        with torch.no_grad():
+            torch.testing.assert_close(ours(x), network(x), rtol=1e-4, atol=1e-4)
+            ratio = compare(lambda: ours(x), lambda: network(x), repeats)  # noqa: B023
+        yield f"{name}, folded: as it is trained", ratio, 1.1
+
+
 def parts(repeats: int) -> Iterator[Row]:
     """Forms that need no package beside torch."""
     with torch.no_grad():
@@ -118,4 +170,10 @@ def channel_groups(mixer: ChannelGroupAttention, x: Tensor) -> Tensor:
     return mixer.out(y.transpose(1, 2).reshape(batch, tokens, dim)).view(x.shape)
 
 
-GROUPS = {"classifiers": classifiers, "training": training, "parts": parts}
+GROUPS = {
+    "classifiers": classifiers,
+    "training": training,
+    "neighbours": neighbours,
+    "deployed": deployed,
+    "parts": parts,
+}

@@ -154,16 +154,16 @@ class BiFormerHead(nn.Module):
         return self.linear(self.norm(x.movedim(-1, 1)).mean((2, 3)))
 
 
-def biformer_tiny() -> BiFormer:
+def biformer_tiny(*, drop_path: float = 0.1, official: bool = False) -> BiFormer:
     """81.4 % top-1 of ImageNet at 224."""
-    return BiFormer((2, 2, 8, 2), (64, 128, 256, 512), drop_path=0.1)
+    return BiFormer((2, 2, 8, 2), (64, 128, 256, 512), drop_path=drop_path, official=official)
 
 
-def biformer_small() -> BiFormer:
+def biformer_small(*, drop_path: float = 0.15, official: bool = False) -> BiFormer:
     """83.8 %."""
-    return BiFormer((4, 4, 18, 4), (64, 128, 256, 512), drop_path=0.15)
+    return BiFormer((4, 4, 18, 4), (64, 128, 256, 512), drop_path=drop_path, official=official)
 
 
-def biformer_base() -> BiFormer:
+def biformer_base(*, drop_path: float = 0.4, official: bool = False) -> BiFormer:
     """84.3 %."""
-    return BiFormer((4, 4, 18, 4), (96, 192, 384, 768), drop_path=0.4)
+    return BiFormer((4, 4, 18, 4), (96, 192, 384, 768), drop_path=drop_path, official=official)

@@ -90,21 +90,21 @@ class ConvNeXt(Backbone):
         return PoolHead(dim, classes, norm_pooled=layer_norm(dim))
 
 
-def convnext_tiny() -> ConvNeXt:
+def convnext_tiny(*, drop_path: float = 0.1, official: bool = False) -> ConvNeXt:
     """82.1 % top-1 of ImageNet at 224."""
-    return ConvNeXt(drop_path=0.1)
+    return ConvNeXt(drop_path=drop_path, official=official)
 
 
-def convnext_small() -> ConvNeXt:
+def convnext_small(*, drop_path: float = 0.4, official: bool = False) -> ConvNeXt:
     """83.1 %."""
-    return ConvNeXt((3, 3, 27, 3), drop_path=0.4)
+    return ConvNeXt((3, 3, 27, 3), drop_path=drop_path, official=official)
 
 
-def convnext_base() -> ConvNeXt:
+def convnext_base(*, drop_path: float = 0.5, official: bool = False) -> ConvNeXt:
     """83.8 %."""
-    return ConvNeXt((3, 3, 27, 3), (128, 256, 512, 1024), drop_path=0.5)
+    return ConvNeXt((3, 3, 27, 3), (128, 256, 512, 1024), drop_path=drop_path, official=official)
 
 
-def convnext_large() -> ConvNeXt:
+def convnext_large(*, drop_path: float = 0.5, official: bool = False) -> ConvNeXt:
     """84.3 %."""
-    return ConvNeXt((3, 3, 27, 3), (192, 384, 768, 1536), drop_path=0.5)
+    return ConvNeXt((3, 3, 27, 3), (192, 384, 768, 1536), drop_path=drop_path, official=official)

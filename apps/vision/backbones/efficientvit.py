@@ -101,31 +101,31 @@ class EfficientViT(Backbone):
         return BatchNormHead(self.channels[-1], classes)
 
 
-def efficientvit_m0() -> EfficientViT:
+def efficientvit_m0(*, official: bool = False) -> EfficientViT:
     """63.2 % top-1 of ImageNet at 224."""
-    return EfficientViT((1, 2, 3), (64, 128, 192), (4, 4, 4), kernels=(5, 5, 5, 5))
+    return EfficientViT((1, 2, 3), (64, 128, 192), (4, 4, 4), kernels=(5, 5, 5, 5), official=official)
 
 
-def efficientvit_m1() -> EfficientViT:
+def efficientvit_m1(*, official: bool = False) -> EfficientViT:
     """68.4 %."""
-    return EfficientViT((1, 2, 3), (128, 144, 192), (2, 3, 3))
+    return EfficientViT((1, 2, 3), (128, 144, 192), (2, 3, 3), official=official)
 
 
-def efficientvit_m2() -> EfficientViT:
+def efficientvit_m2(*, official: bool = False) -> EfficientViT:
     """70.8 %."""
-    return EfficientViT((1, 2, 3), (128, 192, 224), (4, 3, 2))
+    return EfficientViT((1, 2, 3), (128, 192, 224), (4, 3, 2), official=official)
 
 
-def efficientvit_m3() -> EfficientViT:
+def efficientvit_m3(*, official: bool = False) -> EfficientViT:
     """73.4 %."""
-    return EfficientViT((1, 2, 3), (128, 240, 320), (4, 3, 4), kernels=(5, 5, 5, 5))
+    return EfficientViT((1, 2, 3), (128, 240, 320), (4, 3, 4), kernels=(5, 5, 5, 5), official=official)
 
 
-def efficientvit_m4() -> EfficientViT:
+def efficientvit_m4(*, official: bool = False) -> EfficientViT:
     """74.3 %."""
-    return EfficientViT((1, 2, 3), (128, 256, 384), (4, 4, 4))
+    return EfficientViT((1, 2, 3), (128, 256, 384), (4, 4, 4), official=official)
 
 
-def efficientvit_m5() -> EfficientViT:
+def efficientvit_m5(*, official: bool = False) -> EfficientViT:
     """77.1 %."""
-    return EfficientViT((1, 3, 4), (192, 288, 384), (3, 3, 4))
+    return EfficientViT((1, 3, 4), (192, 288, 384), (3, 3, 4), official=official)

@@ -100,31 +100,31 @@ class HorNet(Backbone):
 _AT_224 = (None, None, (14, 8), (7, 4))
 
 
-def hornet_tiny() -> HorNet:
+def hornet_tiny(*, drop_path: float = 0.2, official: bool = False) -> HorNet:
     """82.8 % top-1 of ImageNet at 224."""
-    return HorNet(64, drop_path=0.2)
+    return HorNet(64, drop_path=drop_path, official=official)
 
 
-def hornet_tiny_gf() -> HorNet:
+def hornet_tiny_gf(*, drop_path: float = 0.2, official: bool = False) -> HorNet:
     """83.0 %."""
-    return HorNet(64, spectra=_AT_224, drop_path=0.2)
+    return HorNet(64, spectra=_AT_224, drop_path=drop_path, official=official)
 
 
-def hornet_small() -> HorNet:
+def hornet_small(*, drop_path: float = 0.4, official: bool = False) -> HorNet:
     """83.8 %."""
-    return HorNet(96, drop_path=0.4)
+    return HorNet(96, drop_path=drop_path, official=official)
 
 
-def hornet_small_gf() -> HorNet:
+def hornet_small_gf(*, drop_path: float = 0.4, official: bool = False) -> HorNet:
     """84.0 %."""
-    return HorNet(96, spectra=_AT_224, drop_path=0.4)
+    return HorNet(96, spectra=_AT_224, drop_path=drop_path, official=official)
 
 
-def hornet_base() -> HorNet:
+def hornet_base(*, drop_path: float = 0.5, official: bool = False) -> HorNet:
     """84.2 %."""
-    return HorNet(128, drop_path=0.5)
+    return HorNet(128, drop_path=drop_path, official=official)
 
 
-def hornet_base_gf() -> HorNet:
+def hornet_base_gf(*, drop_path: float = 0.5, official: bool = False) -> HorNet:
     """84.3 %."""
-    return HorNet(128, spectra=_AT_224, drop_path=0.5)
+    return HorNet(128, spectra=_AT_224, drop_path=drop_path, official=official)

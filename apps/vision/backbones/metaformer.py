@@ -232,71 +232,71 @@ _CAFORMER = partial(_CONVFORMER, mixers=(SepConv, SepConv, attention, attention)
 _SMALL, _MIDDLE, _BIG = (64, 128, 320, 512), (96, 192, 384, 576), (128, 256, 512, 768)
 
 
-def poolformer_s12() -> MetaFormer:
+def poolformer_s12(*, drop_path: float = 0.1, official: bool = False) -> MetaFormer:
     """77.2 % top-1 of ImageNet at 224."""
-    return _POOLFORMER((2, 2, 6, 2), _SMALL, layer_scale=1e-5, drop_path=0.1)
+    return _POOLFORMER((2, 2, 6, 2), _SMALL, layer_scale=1e-5, drop_path=drop_path, official=official)
 
 
-def poolformer_s24() -> MetaFormer:
+def poolformer_s24(*, drop_path: float = 0.1, official: bool = False) -> MetaFormer:
     """80.3 %."""
-    return _POOLFORMER((4, 4, 12, 4), _SMALL, layer_scale=1e-5, drop_path=0.1)
+    return _POOLFORMER((4, 4, 12, 4), _SMALL, layer_scale=1e-5, drop_path=drop_path, official=official)
 
 
-def poolformer_s36() -> MetaFormer:
+def poolformer_s36(*, drop_path: float = 0.2, official: bool = False) -> MetaFormer:
     """81.4 %."""
-    return _POOLFORMER((6, 6, 18, 6), _SMALL, layer_scale=1e-6, drop_path=0.2)
+    return _POOLFORMER((6, 6, 18, 6), _SMALL, layer_scale=1e-6, drop_path=drop_path, official=official)
 
 
-def poolformerv2_s12() -> MetaFormer:
+def poolformerv2_s12(*, drop_path: float = 0.1, official: bool = False) -> MetaFormer:
     """78.0 %."""
-    return _POOLFORMERV2((2, 2, 6, 2), _SMALL, drop_path=0.1)
+    return _POOLFORMERV2((2, 2, 6, 2), _SMALL, drop_path=drop_path, official=official)
 
 
-def poolformerv2_s24() -> MetaFormer:
+def poolformerv2_s24(*, drop_path: float = 0.1, official: bool = False) -> MetaFormer:
     """80.7 %."""
-    return _POOLFORMERV2((4, 4, 12, 4), _SMALL, drop_path=0.1)
+    return _POOLFORMERV2((4, 4, 12, 4), _SMALL, drop_path=drop_path, official=official)
 
 
-def poolformerv2_s36() -> MetaFormer:
+def poolformerv2_s36(*, drop_path: float = 0.2, official: bool = False) -> MetaFormer:
     """81.6 %."""
-    return _POOLFORMERV2((6, 6, 18, 6), _SMALL, drop_path=0.2)
+    return _POOLFORMERV2((6, 6, 18, 6), _SMALL, drop_path=drop_path, official=official)
 
 
-def convformer_s18() -> MetaFormer:
+def convformer_s18(*, drop_path: float = 0.2, official: bool = False) -> MetaFormer:
     """83.0 %."""
-    return _CONVFORMER((3, 3, 9, 3), _SMALL, drop_path=0.2)
+    return _CONVFORMER((3, 3, 9, 3), _SMALL, drop_path=drop_path, official=official)
 
 
-def convformer_s36() -> MetaFormer:
+def convformer_s36(*, drop_path: float = 0.3, official: bool = False) -> MetaFormer:
     """84.1 %."""
-    return _CONVFORMER((3, 12, 18, 3), _SMALL, drop_path=0.3)
+    return _CONVFORMER((3, 12, 18, 3), _SMALL, drop_path=drop_path, official=official)
 
 
-def convformer_m36() -> MetaFormer:
+def convformer_m36(*, drop_path: float = 0.4, official: bool = False) -> MetaFormer:
     """84.5 %."""
-    return _CONVFORMER((3, 12, 18, 3), _MIDDLE, drop_path=0.4)
+    return _CONVFORMER((3, 12, 18, 3), _MIDDLE, drop_path=drop_path, official=official)
 
 
-def convformer_b36() -> MetaFormer:
+def convformer_b36(*, drop_path: float = 0.6, official: bool = False) -> MetaFormer:
     """84.8 %."""
-    return _CONVFORMER((3, 12, 18, 3), _BIG, drop_path=0.6)
+    return _CONVFORMER((3, 12, 18, 3), _BIG, drop_path=drop_path, official=official)
 
 
-def caformer_s18() -> MetaFormer:
+def caformer_s18(*, drop_path: float = 0.15, official: bool = False) -> MetaFormer:
     """83.6 %."""
-    return _CAFORMER((3, 3, 9, 3), _SMALL, drop_path=0.15)
+    return _CAFORMER((3, 3, 9, 3), _SMALL, drop_path=drop_path, official=official)
 
 
-def caformer_s36() -> MetaFormer:
+def caformer_s36(*, drop_path: float = 0.3, official: bool = False) -> MetaFormer:
     """84.5 %."""
-    return _CAFORMER((3, 12, 18, 3), _SMALL, drop_path=0.3)
+    return _CAFORMER((3, 12, 18, 3), _SMALL, drop_path=drop_path, official=official)
 
 
-def caformer_m36() -> MetaFormer:
+def caformer_m36(*, drop_path: float = 0.4, official: bool = False) -> MetaFormer:
     """85.2 %."""
-    return _CAFORMER((3, 12, 18, 3), _MIDDLE, drop_path=0.4)
+    return _CAFORMER((3, 12, 18, 3), _MIDDLE, drop_path=drop_path, official=official)
 
 
-def caformer_b36() -> MetaFormer:
+def caformer_b36(*, drop_path: float = 0.6, official: bool = False) -> MetaFormer:
     """85.5 %."""
-    return _CAFORMER((3, 12, 18, 3), _BIG, drop_path=0.6)
+    return _CAFORMER((3, 12, 18, 3), _BIG, drop_path=drop_path, official=official)

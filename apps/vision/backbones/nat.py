@@ -112,42 +112,53 @@ def _alternating(depths: Sequence[int]) -> list[list[int]]:
     ]
 
 
-def nat_mini() -> NAT:
+def nat_mini(*, drop_path: float = 0.2, official: bool = False) -> NAT:
     """81.8 % top-1 of ImageNet at 224."""
-    return NAT(64, _MINI, (2, 4, 8, 16), drop_path=0.2)
+    return NAT(64, _MINI, (2, 4, 8, 16), drop_path=drop_path, official=official)
 
 
-def nat_tiny() -> NAT:
+def nat_tiny(*, drop_path: float = 0.2, official: bool = False) -> NAT:
     """83.2 %."""
-    return NAT(64, _DEEP, (2, 4, 8, 16), drop_path=0.2)
+    return NAT(64, _DEEP, (2, 4, 8, 16), drop_path=drop_path, official=official)
 
 
-def nat_small() -> NAT:
+def nat_small(*, drop_path: float = 0.3, official: bool = False) -> NAT:
     """83.7 %."""
-    return NAT(96, _DEEP, (3, 6, 12, 24), mlp_ratio=2, layer_scale=1e-5, drop_path=0.3)
+    return NAT(96, _DEEP, (3, 6, 12, 24), mlp_ratio=2, layer_scale=1e-5, drop_path=drop_path, official=official)
 
 
-def nat_base() -> NAT:
+def nat_base(*, drop_path: float = 0.5, official: bool = False) -> NAT:
     """84.3 %."""
-    return NAT(128, _DEEP, (4, 8, 16, 32), mlp_ratio=2, layer_scale=1e-5, drop_path=0.5)
+    return NAT(128, _DEEP, (4, 8, 16, 32), mlp_ratio=2, layer_scale=1e-5, drop_path=drop_path, official=official)
 
 
-def dinat_mini() -> NAT:
+def dinat_mini(*, drop_path: float = 0.2, official: bool = False) -> NAT:
     """81.8 %."""
-    return NAT(64, _MINI, (2, 4, 8, 16), dilations=_alternating(_MINI), drop_path=0.2)
+    return NAT(64, _MINI, (2, 4, 8, 16), dilations=_alternating(_MINI), drop_path=drop_path, official=official)
 
 
-def dinat_tiny() -> NAT:
+def dinat_tiny(*, drop_path: float = 0.2, official: bool = False) -> NAT:
     """82.7 %."""
-    return NAT(64, _DEEP, (2, 4, 8, 16), dilations=_alternating(_DEEP), drop_path=0.2)
+    return NAT(64, _DEEP, (2, 4, 8, 16), dilations=_alternating(_DEEP), drop_path=drop_path, official=official)
 
 
-def dinat_small() -> NAT:
+def dinat_small(*, drop_path: float = 0.3, official: bool = False) -> NAT:
     """83.8 %, without a layer scale, unlike NAT's."""
-    return NAT(96, _DEEP, (3, 6, 12, 24), dilations=_alternating(_DEEP), mlp_ratio=2, drop_path=0.3)
+    return NAT(
+        96, _DEEP, (3, 6, 12, 24), dilations=_alternating(_DEEP), mlp_ratio=2, drop_path=drop_path, official=official
+    )
 
 
-def dinat_base() -> NAT:
+def dinat_base(*, drop_path: float = 0.5, official: bool = False) -> NAT:
     """84.4 %."""
     dilations = _alternating(_DEEP)
-    return NAT(128, _DEEP, (4, 8, 16, 32), dilations=dilations, mlp_ratio=2, layer_scale=1e-5, drop_path=0.5)
+    return NAT(
+        128,
+        _DEEP,
+        (4, 8, 16, 32),
+        dilations=dilations,
+        mlp_ratio=2,
+        layer_scale=1e-5,
+        drop_path=drop_path,
+        official=official,
+    )

@@ -162,7 +162,7 @@ def _stem(channels: int, dim: int) -> nn.Module:
     )
 
 
-def rmt_tiny() -> RMT:
+def rmt_tiny(*, drop_path: float = 0.1) -> RMT:
     """82.4 % top-1 of ImageNet at 224."""
     return RMT(
         (2, 2, 8, 2),
@@ -170,26 +170,36 @@ def rmt_tiny() -> RMT:
         (4, 4, 8, 16),
         mlp_ratios=(3, 3, 3, 3),
         decomposed=(True, True, False, False),
-        drop_path=0.1,
+        drop_path=drop_path,
     )
 
 
-def rmt_small() -> RMT:
+def rmt_small(*, drop_path: float = 0.15) -> RMT:
     """84.1 %."""
-    return RMT((3, 4, 18, 4), (64, 128, 256, 512), (4, 4, 8, 16), drop_path=0.15)
+    return RMT((3, 4, 18, 4), (64, 128, 256, 512), (4, 4, 8, 16), drop_path=drop_path)
 
 
-def rmt_base() -> RMT:
+def rmt_base(*, drop_path: float = 0.4) -> RMT:
     """85.0 %."""
     scales = (None, None, 1e-6, 1e-6)
     return RMT(
-        (4, 8, 25, 8), (80, 160, 320, 512), (5, 5, 10, 16), spreads=(5, 5, 6, 6), layer_scales=scales, drop_path=0.4
+        (4, 8, 25, 8),
+        (80, 160, 320, 512),
+        (5, 5, 10, 16),
+        spreads=(5, 5, 6, 6),
+        layer_scales=scales,
+        drop_path=drop_path,
     )
 
 
-def rmt_large() -> RMT:
+def rmt_large(*, drop_path: float = 0.5) -> RMT:
     """85.5 %."""
     scales = (None, None, 1e-6, 1e-6)
     return RMT(
-        (4, 8, 25, 8), (112, 224, 448, 640), (7, 7, 14, 20), spreads=(6, 6, 6, 6), layer_scales=scales, drop_path=0.5
+        (4, 8, 25, 8),
+        (112, 224, 448, 640),
+        (7, 7, 14, 20),
+        spreads=(6, 6, 6, 6),
+        layer_scales=scales,
+        drop_path=drop_path,
     )
