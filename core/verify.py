@@ -65,6 +65,7 @@ class Facts:
     weights: dict[str, tuple[int, ...]]
     tolerance: float
     inputs: dict[str, Tensor]
+    notes: str = ""
 
     def get(self, name: str, default: Any) -> Any:
         """One constructor argument of the official class, or the release's default."""
@@ -143,6 +144,7 @@ def read(path: str | Path) -> tuple[Facts, dict[str, Tensor]]:
         weights={name: tuple(shape) for name, shape in meta.get("weights", [])},
         tolerance=meta.get("tolerance", 1e-5),
         inputs={name: inputs[name] for name in call if name in inputs},
+        notes=meta.get("notes", ""),
     )
     return facts, tensors
 

@@ -1,6 +1,7 @@
 """Segmentation systems, one publication a file."""
 
 from apps.vision.segmentation.models.fcn import FCNHead
+from apps.vision.segmentation.models.isomer import Isomer
 from apps.vision.segmentation.models.p2at import P2AT, p2at_large, p2at_medium, p2at_small
 from apps.vision.segmentation.models.segformer import ActivatedSegFormerHead, SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder, Logits, Segmenter
@@ -15,6 +16,7 @@ __all__ = [
     "ActivatedSegFormerHead",
     "EncoderDecoder",
     "FCNHead",
+    "Isomer",
     "Logits",
     "MatchEA",
     "MatchGL",

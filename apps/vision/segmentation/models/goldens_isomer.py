@@ -1,0 +1,139 @@
+"""Isomer's parts under the release's names (DLUT-yyc/Isomer)."""
+
+__all__ = ["ISOMER"]
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from apps.vision.segmentation.models.isomer import (
+    ContextSharing,
+    GatherScatter,
+    GlobalContext,
+    PostNormFeed,
+    SaliencyHead,
+)
+from core.checkpoint import Mapping, Rule, derive, same
+from core.ops.attend import attend
+from core.verify import Facts, Golden
+
+NORM = ("weight", "bias", "running_mean", "running_var")
+PARAMETERS = ("weight", "bias")
+
+
+def _layer(ours: str, theirs: str) -> list[Rule]:
+    return [same(f"{ours}.{p}", f"{theirs}.{p}") for p in PARAMETERS]
+
+
+def _pointwise(ours: str, theirs: str) -> list[Rule]:
+    """A 1x1 convolution as a linear layer."""
+    return [
+        derive(f"{ours}.weight", f"{theirs}.weight", lambda t: t.flatten(1)),
+        same(f"{ours}.bias", f"{theirs}.bias"),
+    ]
+
+
+def _feed(ours: str = "", theirs: str = "") -> list[Rule]:
+    pairs = (("enter", "linear1"), ("leave", "linear2"), ("local", "dwconv.dwconv"), ("norm", "norm"))
+    return [rule for a, b in pairs for rule in _layer(f"{ours}{a}", f"{theirs}{b}")]
+
+
+def _context(ours: str = "", theirs: str = "") -> list[Rule]:
+    rules = _pointwise(f"{ours}weigh", f"{theirs}conv_mask")
+    rules += _pointwise(f"{ours}enter", f"{theirs}channel_add_conv.0")
+    rules += [derive(f"{ours}norm.{p}", f"{theirs}channel_add_conv.1.{p}", lambda t: t.flatten()) for p in PARAMETERS]
+    return rules + _pointwise(f"{ours}leave", f"{theirs}channel_add_conv.3")
+
+
+def _gather() -> list[Rule]:
+    rules = _pointwise("join", "project") + _pointwise("heat", "generate_heat_map.sal_conv")
+    for n, side in enumerate(("fg", "bg")):
+        rules += _pointwise(f"sides.{n}.weigh", f"{side}_soft_weights")
+        attention = f"{side}_self_attention_layers.{{i}}."
+        rules += [same(f"sides.{n}.qkv.{{i}}.{p}", f"{attention}self_attn.in_proj_{p}") for p in PARAMETERS]
+        rules += _layer(f"sides.{n}.out.{{i}}", f"{attention}self_attn.out_proj")
+        rules += _layer(f"sides.{n}.norms.{{i}}", f"{attention}norm")
+        rules += _feed(f"sides.{n}.feeds.{{i}}.", f"{side}_ffn_layers.{{i}}.")
+    return rules
+
+
+def _gather_scatter(facts: Facts) -> GatherScatter:
+    config = facts.config
+    sizes = config["in_channels"], config["nheads"], config["dim_feedforward"], config["select_tokens"]
+    # Files of one class hold what the release returns, and what it was meant to.
+    return GatherScatter(*sizes, config["dec_layers"], official="CORRECTED" not in facts.notes)
+
+
+class _Cross(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out, self.norm = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim), nn.LayerNorm(dim)
+
+    def forward(self, *rows: Tensor) -> Tensor:
+        parts = zip(rows, self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        q, k, v = ((t @ w.T + b).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t, w, b in parts)
+        return self.norm(rows[0] + self.out(attend(q, k, v).transpose(1, 2).flatten(2)))
+
+
+def _call_cross(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
+    return run(*(x.transpose(0, 1) for x in inputs.values())).transpose(0, 1)
+
+
+def _call_maps(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
+    return run(*(x.movedim(1, -1) for x in inputs.values())).movedim(-1, 1)
+
+
+def _call_list(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
+    return run([x.movedim(1, -1) for x in inputs.values()])
+
+
+def _feed_golden(facts: Facts) -> PostNormFeed:
+    made = PostNormFeed(facts.config["d_model"], facts.config["dim_feedforward"])
+    made.size = tuple(facts.config["size"])  # type: ignore[assignment]
+    return made
+
+
+def _call_feed(run, inputs: dict[str, Tensor]) -> Tensor:
+    (x,) = inputs.values()
+    return run(x.transpose(0, 1).unflatten(1, run.module.size)).flatten(1, 2).transpose(0, 1)
+
+
+def _head_rules() -> list[Rule]:
+    rules = [rule for n in range(4) for rule in _layer(f"fused.levels.{n}", f"linear_c{n + 1}.proj")]
+    for ours, theirs in (("fused.fuse", "linear_fuse"), ("conv", "linear_project")):
+        rules.append(same(f"{ours}.conv.weight", f"{theirs}.conv.weight"))
+        rules += [same(f"{ours}.norm.{p}", f"{theirs}.bn.{p}") for p in NORM]
+    return rules + _layer("out", "linear_saliency_pred")
+
+
+ISOMER = {
+    "SelfAttentionLayer": Golden(
+        lambda f: _Cross(f.config["d_model"], f.config["nhead"]),
+        Mapping(
+            *(same(f"qkv.{p}", f"self_attn.in_proj_{p}") for p in PARAMETERS),
+            *_layer("out", "self_attn.out_proj"),
+            *_layer("norm", "norm"),
+        ),
+        _call_cross,
+    ),
+    "FFNLayer": Golden(_feed_golden, Mapping(*_feed()), _call_feed),
+    "GlobalContextBlock": Golden(
+        lambda f: GlobalContext(f.config["inplanes"], f.config["ratio"]), Mapping(*_context()), _call_maps
+    ),
+    "ContextSharingTransformer": Golden(
+        lambda f: ContextSharing(f.config["in_channels"], f.config["dim_feedforward"]),
+        Mapping(
+            *_pointwise("join", "project"),
+            *_context("context.", "transformer_self_attention_layers.0."),
+            *_feed("feed.", "transformer_ffn_layers.0."),
+        ),
+        _call_maps,
+    ),
+    "SegFormerHead": Golden(
+        lambda f: SaliencyHead(f.config["in_channels"], f.config["embedding_dim"], 0.0),
+        Mapping(*_head_rules(), ignore=["{rest*}.num_batches_tracked"]),
+        _call_list,
+    ),
+    "SemanticGatheringScatteringTransformer": Golden(_gather_scatter, Mapping(*_gather()), _call_maps),
+}
