@@ -49,7 +49,9 @@ def test_release_rounds_its_stem_down():
 def test_checkpoints_of_classification_and_segmentation(tmp_path):
     facts, _ = read(next(path for path in GOLDENS if path.stem == "backbone"))
     state = {name: torch.from_numpy(normal(0, name, shape)) for name, shape in facts.weights.items()}
-    torch.save({"state_dict": dict.fromkeys(state, torch.zeros(1)), "state_dict_ema": state}, tmp_path / "classifier.pth")
+    torch.save(
+        {"state_dict": dict.fromkeys(state, torch.zeros(1)), "state_dict_ema": state}, tmp_path / "classifier.pth"
+    )
     sizes = {"dim": 8, "depths": (1, 1, 2, 1), "heads": (2, 2, 4, 4), "stripes": (1, 2, 2, None), "channels": 1}
     whole, normed = Classifier(small(**sizes), 5), Normed(small(**sizes))
     load_release(whole, tmp_path / "classifier.pth")
