@@ -4,7 +4,7 @@ import torch
 from core.mixers import ManhattanAttention
 from core.ops.depthwise import depthwise_reference
 from core.ops.manhattan import decay_rates, manhattan_decomposed_reference, manhattan_reference
-from core.testing import check_mixer
+from core.testing import Case, check_mixer
 
 DIM, HEADS = 8, 2
 
@@ -25,11 +25,23 @@ def by_definition(mixer, x):
     return mixer.out(y + depthwise_reference(v, mixer.lepe.weight, mixer.lepe.bias))
 
 
-@pytest.mark.parametrize("decomposed", [False, True])
-def test_contract(decomposed):
-    # Angles are float32 on both sides, rounded in different places.
-    check_mixer(lambda: ManhattanAttention(DIM, HEADS, decomposed=decomposed), DIM, [(1, 1), (2, 3)])
-    mixer = ManhattanAttention(DIM, HEADS, decomposed=decomposed, start=1.5, spread=3).double()
+MAPS = [(1, 1), (2, 3)]
+CASES = {
+    "full": Case(lambda: ManhattanAttention(DIM, HEADS), DIM, MAPS),
+    "decomposed": Case(lambda: ManhattanAttention(DIM, HEADS, decomposed=True, start=1.5, spread=3), DIM, MAPS),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_contract(name):
+    check_mixer(*CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_the_definition(name):
+    """Angles are float32 on both sides, rounded in different places."""
+    torch.manual_seed(0)
+    mixer = CASES[name].make().double()
     x = torch.randn(2, 5, 7, DIM, dtype=torch.float64)
     torch.testing.assert_close(mixer(x), by_definition(mixer, x), rtol=1e-4, atol=1e-5)
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from core.mixers import SingleHeadAttention
-from core.testing import check_mixer
+from core.testing import Case, check_mixer
 
 
 def make():
@@ -19,8 +19,13 @@ def by_definition(mixer, x):
     return mixer.out(torch.relu(torch.cat([y.view(*x.shape[:3], 4), x[..., 4:]], -1)))
 
 
-def test_contract():
-    check_mixer(make, 6, [(1, 2), (2, 3)], by_definition, variance=None)
+# Batch norms in training need more than one value.
+CASES = {"part": Case(make, 6, [(1, 2), (2, 3)], by_definition, variance=None)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_contract(name):
+    check_mixer(*CASES[name])
 
 
 def test_refuses_what_it_cannot_do():
