@@ -86,7 +86,7 @@ def neighbourhood_attention(
     grid = q.shape[1:-2]
     plan = tile_plan(tuple(grid), tuple(kernel), tuple(dilation), q.device)
     if bias is None:
-        bias = tile_bias(plan, q.new_zeros(prod(2 * size - 1 for size in kernel), q.shape[-2]))
+        bias = tile_bias(plan, q.new_zeros(prod([2 * size - 1 for size in kernel]), q.shape[-2]))
     q, kv = q.flatten(1, len(grid)), torch.stack([k, v], dim=-3).flatten(1, len(grid))
     parts = []
     for tiles, addend in zip(plan.tiles, bias, strict=True):
@@ -145,7 +145,8 @@ def _tile_plan(
         places = torch.cat([t.queries.flatten() for t in tiles])
         slots = torch.empty(prod(grid), dtype=torch.int64)
         slots[places] = torch.arange(len(places))
-        return TilePlan(tuple(Tiles(*(t.to(device) for t in own)) for own in tiles), slots.to(device))
+        moved = [Tiles(*[t.to(device) for t in own]) for own in tiles]
+        return TilePlan(tuple(moved), slots.to(device))
 
 
 def _axis(length: int, kernel: int, dilation: int, tile: int) -> list[_Axis]:
@@ -159,16 +160,27 @@ def _axis(length: int, kernel: int, dilation: int, tile: int) -> list[_Axis]:
         count = -(-own // tile)
         width = -(-own // count)
         block = min(width + size - 1, own)
-        start = torch.arange(count) * width
-        queries = (start[:, None] + torch.arange(width)).clamp(max=own - 1)
-        begin = (queries - size // 2).clamp(0, own - size)
-        keys = begin[:, :1].clamp(max=own - block) + torch.arange(block)
-        inside = keys[:, None] - begin[..., None]
-        steps = keys[:, None] - queries[..., None] + kernel - 1
-        steps = torch.where((inside >= 0) & (inside < size), steps, -1)
-        steps, kinds = torch.unique(steps, dim=0, return_inverse=True)
+        # In lists, because a plan may be made while a graph is traced.
+        queries = [[min(t * width + i, own - 1) for i in range(width)] for t in range(count)]
+        begin = [[min(max(place - size // 2, 0), own - size) for place in row] for row in queries]
+        keys = [[min(row[0], own - block) + i for i in range(block)] for row in begin]
+        kinds: dict[tuple, int] = {}
+        numbers = []
+        for places, starts, seen in zip(queries, begin, keys, strict=True):
+            kind = tuple(
+                tuple(key - place + kernel - 1 if first_key <= key < first_key + size else -1 for key in seen)
+                for place, first_key in zip(places, starts, strict=True)
+            )
+            numbers.append(kinds.setdefault(kind, len(kinds)))
         classes = torch.arange(first, last)[:, None, None]
-        parts.append(_Axis(queries * dilation + classes, keys * dilation + classes, steps, kinds))
+        parts.append(
+            _Axis(
+                torch.tensor(queries) * dilation + classes,
+                torch.tensor(keys) * dilation + classes,
+                torch.tensor([[list(row) for row in kind] for kind in kinds]),
+                torch.tensor(numbers),
+            )
+        )
     return parts
 
 
@@ -197,7 +209,7 @@ def _together(axes: Sequence[_Axis], grid: tuple[int, ...], kernel: tuple[int, .
         shape = [1] * (2 * rank)
         shape[rank + axis] = len(own.kinds)
         kinds = kinds * len(own.steps) + own.kinds.view(shape)
-    rows = rows.masked_fill(apart, prod(2 * size - 1 for size in kernel))
+    rows = rows.masked_fill(apart, prod([2 * size - 1 for size in kernel]))
     rows = rows.flatten(2 * rank).flatten(rank, 2 * rank - 1).flatten(0, rank - 1)
     return Tiles(
         queries.flatten(2 * rank).flatten(0, 2 * rank - 1),
