@@ -23,6 +23,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+# Labels up to here have rows of their own while they are counted.
+HIGHEST = 1000
+PIECE = 32_768
+
 
 class Scores(NamedTuple):
     """What a confusion matrix says, as shares (1 is perfect).
@@ -64,27 +68,42 @@ def confusion(label: Tensor, prediction: Tensor, classes: int, ignore: int = 255
         )
     if label.numel() == 0:
         return torch.zeros(classes, classes, dtype=torch.int64, device=label.device)
-    # One byte a label is too narrow for K * K, four are enough and half the memory of eight.
-    label, prediction = label.reshape(-1).int(), prediction.reshape(-1).int()
-    low, high = (int(v) for v in prediction.aminmax())
-    ignored = label == ignore
-    if low < 0 or high >= classes:
-        # Only what counts has to be a class.
-        prediction = prediction.masked_fill(ignored, 0)
-        _check(prediction, classes, "predictions", "must be below the number of classes; the head has too many outputs")
+    label, prediction = (x.reshape(-1) if x.dtype == torch.int64 else x.reshape(-1).int() for x in (label, prediction))
     low, high = (int(v) for v in label.aminmax())
-    if low < 0 or high >= classes:
-        _check(label.masked_fill(ignored, 0), classes, "labels", f"must be below it or {ignore}, the ignored value")
-    # The ignored pixels go to one cell behind the matrix, which is cheaper than taking them out.
-    cell = (label * classes).add_(prediction).masked_fill_(ignored, classes * classes)
-    return torch.bincount(cell, minlength=classes * classes + 1)[:-1].view(classes, classes)
+    least, most = (int(v) for v in prediction.aminmax())
+    if low < 0 or high > HIGHEST or least < 0 or most >= classes:
+        # Rare: void is negative or a huge number, or what stands at void is no class.
+        ignored = label == ignore
+        prediction = prediction.masked_fill(ignored, 0)
+        label = label.masked_fill(ignored, classes)
+        ignore = classes
+        _check(prediction, classes, "predictions", "must be below the number of classes; the head has too many outputs")
+        _check(label, classes + 1, "labels", "must be classes or the ignored value")
+    # Void has a row of its own behind the matrix: counting it costs less than taking it out.
+    lines = max(classes, int(label.max()) + 1)
+    # On a CPU pieces that stay in the cache take a third of the time that whole maps do.
+    piece = PIECE if label.device.type == "cpu" else len(label)
+    rows = torch.zeros(lines * classes, dtype=torch.int64, device=label.device)
+    for part, guess in zip(label.split(piece), prediction.split(piece), strict=True):
+        rows += torch.bincount(torch.add(guess, part, alpha=classes), minlength=lines * classes)
+    rows = rows.view(lines, classes)
+    beyond = rows[classes:].sum(1).nonzero()[:, 0] + classes
+    if wrong := [value for value in beyond.tolist() if value != ignore]:
+        raise ValueError(
+            f"confusion: labels hold {_listed(wrong)} and there are {classes} classes; they must be below it or "
+            f"{ignore}, the ignored value."
+        )
+    return rows[:classes]
 
 
-def _check(values: Tensor, classes: int, name: str, advice: str) -> None:
-    wrong = values[(values < 0) | (values >= classes)]
-    if len(wrong):
-        found = ", ".join(str(v) for v in wrong.unique()[:5].tolist())
-        raise ValueError(f"confusion: {name} hold {found} and there are {classes} classes; they {advice}.")
+def _check(values: Tensor, bound: int, name: str, advice: str) -> None:
+    wrong = values[(values < 0) | (values >= bound)].unique().tolist()
+    if wrong:
+        raise ValueError(f"confusion: {name} hold {_listed(wrong)}; they {advice}.")
+
+
+def _listed(values: list[int]) -> str:
+    return ", ".join(map(str, values[:5]))
 
 
 def scores(matrix: Tensor) -> Scores:

@@ -28,11 +28,11 @@ def test_golden(name):
     assert results and all(result.ok for result in results)
 
 
-@pytest.mark.parametrize("ignore", [5, 255, -1])
+@pytest.mark.parametrize("ignore", [5, 255, -1, 65_535])
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int64])
 def test_counts_by_definition(ignore, kind):
-    if ignore < 0 and kind == torch.uint8:
-        kind = torch.int16
+    if not 0 <= ignore < 256 and kind == torch.uint8:
+        kind = torch.int32
     torch.manual_seed(0)
     label = torch.randint(0, 6, (2, 9, 7))
     label[label == 5] = ignore
@@ -98,6 +98,8 @@ def test_errors_name_the_value():
     fine = torch.zeros(2, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match="labels hold 7 and there are 3 classes"):
         confusion(fine + 7, fine, 3)
+    with pytest.raises(ValueError, match="labels hold -1; they must be classes"):
+        confusion(fine - 1, fine, 3)
     with pytest.raises(ValueError, match="predictions hold 3"):
         confusion(fine, fine + 3, 3)
     with pytest.raises(ValueError, match="one shape"):
@@ -109,3 +111,14 @@ def test_errors_name_the_value():
 def test_predictions_of_ignored_pixels_may_be_anything():
     label, prediction = torch.tensor([0, 255]), torch.tensor([0, 90])
     assert confusion(label, prediction, 2).tolist() == [[1, 0], [0, 0]]
+
+
+def test_processes_add_up_their_matrices():
+    torch.manual_seed(4)
+    label, prediction = torch.randint(0, 3, (2, 40)), torch.randint(0, 3, (2, 40))
+    here, there = Confusion(3), Confusion(3)
+    here.update(label[0], prediction[0])
+    there.update(label[1, :9], prediction[1, :9])
+    here.sync(dist_sync_fn=lambda state, group=None: [state, there.matrix], distributed_available=lambda: True)
+    whole = confusion(torch.cat([label[0], label[1, :9]]), torch.cat([prediction[0], prediction[1, :9]]), 3)
+    assert torch.equal(here.matrix, whole)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from apps.vision.segmentation.metrics.panoptic import PanopticQuality, Segment
@@ -139,3 +140,15 @@ def test_errors():
         metric.update(row, [Segment(7, 4)], row, [Segment(7, 1)])
     with pytest.raises(ValueError, match="one size"):
         metric.update(row, [Segment(7, 1)], np.zeros((2, 2)), [])
+
+
+def test_processes_add_up_their_counts():
+    right, wrong = PanopticQuality({1: True}), PanopticQuality({1: True})
+    row, segments = np.array([[7, 7]]), [Segment(7, 1)]
+    right.update(row, segments, row, segments)
+    wrong.update(row, segments, np.zeros((1, 2)), [])
+    states = iter([wrong.tp, wrong.fp, wrong.fn, wrong.iou])
+    right.sync(dist_sync_fn=lambda state, group=None: [state, next(states)], distributed_available=lambda: True)
+    assert (int(right.tp), int(right.fn)) == (1, 1) and right.iou.dtype == torch.float64
+    right.unsync()
+    assert int(right.fn) == 0
