@@ -194,8 +194,8 @@ def _strips(maps: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]
 
 
 def _run(network: Network, x: Tensor) -> Tensor:
-    found = network(x)
-    found = getattr(found, "main", found)
+    made = network(x)
+    found: Any = getattr(made, "main", made)
     if found.dim() != 4 or found.shape[2:] != x.shape[2:]:
         raise ValueError(
             f"inference: the network made {tuple(found.shape)} of an image {tuple(x.shape)}; scores must have its size."

@@ -103,22 +103,24 @@ def read_classes(path: str | Path) -> ClassList:
     known = ("classes", "ignore", "others")
     if strange := [key for key in content if key not in known]:
         raise UserError(f"{path}: has the key '{strange[0]}'; it takes {', '.join(known)}.{nearest(strange[0], known)}")
-    names, values, colours = [], [], []
+    listed: list[str] = []
+    values: list[int] = []
+    colours: list[Colour] = []
     for place, entry in enumerate(content["classes"]):
         entry = entry if isinstance(entry, dict) else {"name": entry}
         if "name" not in entry or set(entry) - {"name", "value", "colour"}:
             raise UserError(f"{path}: class {place} is {entry}; it takes name, value and colour.")
-        names.append(str(entry["name"]))
+        listed.append(str(entry["name"]))
         values.append(_whole(path, entry.get("value", place)))
         if "colour" in entry:
             colours.append(_colour(path, entry["colour"]))
-    if colours and len(colours) < len(names):
-        raise UserError(f"{path}: {len(colours)} of {len(names)} classes have a colour; all of them or none must.")
+    if colours and len(colours) < len(listed):
+        raise UserError(f"{path}: {len(colours)} of {len(listed)} classes have a colour; all of them or none must.")
     ignored = content.get("ignore", [IGNORE])
     if not isinstance(ignored, list):
         raise UserError(f"{path}: ignore is {ignored}; it must be a list.")
     found = ClassList(
-        tuple(names),
+        tuple(listed),
         tuple(values),
         tuple(colours) or None,
         tuple(_whole(path, value) for value in ignored if not isinstance(value, list)),

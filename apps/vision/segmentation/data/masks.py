@@ -122,7 +122,6 @@ def index_mask(path: str | Path, table: Labels, coloured: bool = False) -> Label
     if not coloured and raw.size and (raw.min() < 0 or raw.max() > 65_535):
         raise UserError(f"{path}: holds values beyond 16 bits ({int(raw.max())}); save class numbers as 8-bit PNG.")
     labels = table[raw]
-    # The test costs a twentieth of decoding.
     unknown = labels == UNKNOWN
     if unknown.any():
         wrong = np.unique(raw[unknown])
@@ -156,7 +155,7 @@ def write_mask(path: str | Path, labels: NDArray[np.integer], palette: Sequence[
         raise UserError(f"{path}: masks are written as PNG alone; name it .png.")
     image = Image.fromarray(labels.astype(np.uint8), mode="P")
     colours = list(voc_palette())
-    colours[: len(palette or ())] = [tuple(c) for c in palette or ()]
+    colours[: len(palette or ())] = palette or ()
     image.putpalette([value for colour in colours for value in colour])
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)

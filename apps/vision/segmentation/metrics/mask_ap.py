@@ -73,9 +73,9 @@ def mask_ap(truth: Sequence[Instances], found: Sequence[Instances]) -> Average:
     for number, row in enumerate(annotations, 1):
         row["id"] = number
     results = [row for n, image in enumerate(found, 1) for row in _rows(image, n, scored=True)]
-    nothing = Average(*[float("nan")] * 6, {})
+    nan = float("nan")
     if not annotations:
-        return nothing
+        return Average(nan, nan, nan, nan, nan, nan, {})
     # The package prints its progress.
     with contextlib.redirect_stdout(io.StringIO()):
         real = COCO()
@@ -83,7 +83,7 @@ def mask_ap(truth: Sequence[Instances], found: Sequence[Instances]) -> Average:
         real.createIndex()
         results = [row for row in results if row["category_id"] in set(categories)]
         if not results:
-            return Average(0.0, 0.0, 0.0, *[float("nan")] * 3, dict.fromkeys(categories, 0.0))
+            return Average(0.0, 0.0, 0.0, nan, nan, nan, dict.fromkeys(categories, 0.0))
         evaluation = COCOeval(real, real.loadRes(results), "segm")
         evaluation.evaluate()
         evaluation.accumulate()

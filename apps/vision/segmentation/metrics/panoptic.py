@@ -50,12 +50,12 @@ class Segment(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """Shares (1 is perfect) of a category, or means over `count` categories; NaN where `count` is 0."""
+    """Shares (1 is perfect) of a category, or means over `n` categories; NaN where `n` is 0."""
 
     pq: float
     sq: float
     rq: float
-    count: int = 1
+    n: int = 1
 
 
 class Summary(NamedTuple):
@@ -117,7 +117,8 @@ class PanopticQuality(Metric):
         for (g, p), both in counts.both.items():
             if g not in true or p not in predicted or true[g].crowd or true[g].category != predicted[p].category:
                 continue
-            area = counts.true[g] if true[g].area is None else true[g].area
+            stated = true[g].area
+            area = counts.true[g] if stated is None else stated
             iou = both / (counts.found[p] + area - both - counts.both.get((0, p), 0))
             if iou > 0.5:
                 place = self._place[true[g].category]

@@ -41,7 +41,7 @@ def test_equals_the_official_evaluation(name, area):
     for kind, ours in (("All", summary.all), ("Things", summary.things), ("Stuff", summary.stuff)):
         theirs = expected[kind]
         assert (ours.pq, ours.sq, ours.rq) == pytest.approx((theirs["pq"], theirs["sq"], theirs["rq"]), abs=1e-12)
-        assert ours.count == theirs["n"]
+        assert ours.n == theirs["n"]
     counted = {c: n for n, c in enumerate(metric.categories)}
     assert {str(c) for c in summary.categories} == set(expected["per_category"])
     for category, theirs in expected["per_category"].items():
@@ -119,7 +119,7 @@ def test_a_category_only_predicted_enlarges_the_mean():
     metric.update(row, [Segment(7, 1), Segment(9, 2)], row, [Segment(7, 1), Segment(9, 3)])
     summary = metric.compute()
     assert set(summary.categories) == {1, 2, 3}
-    assert summary.all.pq == pytest.approx(1 / 3) and summary.all.count == 3
+    assert summary.all.pq == pytest.approx(1 / 3) and summary.all.n == 3
     assert summary.things.pq == 0.5 and summary.stuff.pq == 0.0
     assert summary.categories[3].pq == 0.0
 
@@ -127,7 +127,7 @@ def test_a_category_only_predicted_enlarges_the_mean():
 @pytest.mark.filterwarnings("ignore:The ``compute``")
 def test_no_segment_at_all_is_nan():
     summary = PanopticQuality({1: True}).compute()
-    assert summary.all.count == 0 and summary.all.pq != summary.all.pq
+    assert summary.all.n == 0 and summary.all.pq != summary.all.pq
 
 
 def test_errors():
