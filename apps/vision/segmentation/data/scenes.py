@@ -6,6 +6,10 @@ of classes overlap (pavement is as gray as the road, cars and buildings have any
 poles and legs are a pixel wide, fences let the background through; light, haze and noise change from scene to scene.
 Objects that nobody named (crates, animals), the own bonnet and what shows fewer than 16 pixels are void.
 
+Measured on 48 x 64 pixels, 160 scenes to train on and 24 to test, mIoU: nearest mean colour below 0.25 on its own
+training scenes; three 3x3 convolutions at full resolution 0.22 after 4 and 0.26 after 9 seconds of one core; a small
+U-Net 0.34 after 5 and 0.41 after 14, its poles, signs and people still near 0.
+
 Classes, numbers of `CLASSES`; things are told apart: signs, cars and people. Drawn at twice the size and shrunk, so
 that edges are soft; the truth is one pixel of each four. Every scene depends on (seed, index, size) alone.
 """
