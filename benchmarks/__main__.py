@@ -22,6 +22,7 @@ from benchmarks import (
     pointcloud_boxes,
     pointcloud_windows,
     restoration,
+    segmentation,
     superres,
     timeseries,
 )
@@ -34,6 +35,7 @@ SUITES = {
     "backbones": backbones.GROUPS,
     "audio": audio.GROUPS,
     "pointcloud": pointcloud.GROUPS | pointcloud_windows.GROUPS | pointcloud_boxes.GROUPS,
+    "segmentation": segmentation.GROUPS,
     "graph": graph.GROUPS,
     "graph_large": graph_large.GROUPS,
 }

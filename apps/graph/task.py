@@ -67,6 +67,7 @@ class NodeTask(Task):
         network: builds the network; width of the features and number of classes are added.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule.
+        by_loss: the best epoch is that of the least validation loss, which moves more evenly than a share of few nodes.
     """
 
     monitor = "val_score"
@@ -77,8 +78,11 @@ class NodeTask(Task):
         network: Callable[[int, int], NodeClassifier],
         optimizer: OptimizerFactory = torch.optim.Adam,
         schedule: ScheduleFactory | None = None,
+        by_loss: bool = False,
     ):
         super().__init__(optimizer, schedule)
+        if by_loss:
+            self.monitor, self.mode = "val_loss", "min"
         self.network = network
         self.net: NodeClassifier | None = None
         self.mean_loss = MeanMetric()
@@ -157,6 +161,7 @@ class NodeTask(Task):
         _, scores, labels = together([torch.cat(part).cpu() for part in zip(*seen, strict=True)])
         assert self._metric is not None
         self.log(name, torch.tensor(self._metric(scores.float(), labels)), prog_bar=True)
+        self.log(name.replace("score", "loss"), loss_of(scores.float(), labels))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:
         """What the network says of the nodes that the batch is about."""

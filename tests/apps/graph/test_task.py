@@ -90,6 +90,16 @@ def test_training_helps_and_validation_chooses():
     assert trainer.validate(task, datamodule=made, verbose=False)[0]["val_score"] == pytest.approx(score)
 
 
+def test_the_best_epoch_by_score_or_by_loss():
+    made = data(loading=FullBatch(3))
+    task = NodeTask(partial(GCN, hidden=8), by_loss=True)
+    assert (task.monitor, task.mode) == ("val_loss", "min") and NodeTask(GCN).monitor == "val_score"
+    trainer = runner(max_epochs=1)
+    trainer.fit(task, datamodule=made)
+    found = collect(task, runner(), made, "validation", None)
+    assert float(trainer.callback_metrics["val_loss"]) == pytest.approx(loss_of(found.scores, found.labels).item())
+
+
 def test_baselines_are_what_they_say():
     """Ridge against the normal equations written out, on the penalty that validation prefers."""
     made = data()
