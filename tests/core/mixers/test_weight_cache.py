@@ -43,7 +43,8 @@ def test_inference_is_what_training_computes(heads, bias, size):
     mixer, x = windows(heads=heads, bias=bias), X[:, : size[0], : size[1]]
     for _ in range(2):
         torch.testing.assert_close(inference(mixer, x), truth(mixer, x), rtol=1e-9, atol=1e-10)
-    assert kept(mixer) == 2
+    # The addends of the scores, and weights where heads are filled up to a multiple of 8.
+    assert kept(mixer) == 1 + bool(40 // heads % 8)
     expected = truth(mixer, x)
     with torch.inference_mode():
         torch.testing.assert_close(mixer(x), expected, rtol=1e-9, atol=1e-10)
