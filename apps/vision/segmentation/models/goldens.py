@@ -2,6 +2,7 @@
 
 __all__ = ["GOLDENS"]
 
+from apps.vision.segmentation.models.goldens_dformer import DFORMER
 from apps.vision.segmentation.models.goldens_heads import HEADS
 from apps.vision.segmentation.models.goldens_isomer import ISOMER
 from apps.vision.segmentation.models.goldens_p2at import P2AT_GOLDENS
@@ -14,4 +15,5 @@ GOLDENS = {
     "transkd": TRANSKD,
     "multiscale_attention": SELF_GUIDED,
     "isomer": ISOMER,
+    "dformer": DFORMER,
 }
