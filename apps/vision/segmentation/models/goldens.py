@@ -4,6 +4,7 @@ __all__ = ["GOLDENS"]
 
 from apps.vision.segmentation.models.goldens_dformer import DFORMER
 from apps.vision.segmentation.models.goldens_heads import HEADS
+from apps.vision.segmentation.models.goldens_interformer import INTERFORMER
 from apps.vision.segmentation.models.goldens_isomer import ISOMER
 from apps.vision.segmentation.models.goldens_p2at import P2AT_GOLDENS
 from apps.vision.segmentation.models.goldens_self_guided import SELF_GUIDED
@@ -16,4 +17,5 @@ GOLDENS = {
     "multiscale_attention": SELF_GUIDED,
     "isomer": ISOMER,
     "dformer": DFORMER,
+    "interformer": INTERFORMER,
 }
