@@ -1,7 +1,7 @@
 """From classes and masks of queries to segments, in the form of kMaX-DeepLab (Yu et al. 2022).
 
-The masks of an image compete for its pixels, P = softmax over queries; p is a query's best class probability, void being
-left out after the softmax.
+The masks of an image compete for its pixels, P = softmax over queries; p is a query's best class probability, void
+being left out after the softmax.
 
     a query owns     the pixels where P > .4
     order            p ** class_power * (mean P over own pixels) ** mask_power, descending

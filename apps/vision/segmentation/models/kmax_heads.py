@@ -1,12 +1,12 @@
-"""What kMaX-DeepLab predicts with (Yu et al. 2022): classes and masks of queries, and a plain semantic head to learn by.
+"""What kMaX-DeepLab (Yu et al. 2022) predicts with: classes and masks of queries, and a semantic head to learn by.
 
     pixels   e = unit length of N W gelu(N W gelu(N depthwise5(x)))
     classes  W q + log(.9 K / .1) for void, the last class: nearly all queries begin as void
     masks    n(<e_p, N W q>), n a batch norm of one channel whose weight begins at .1
 
-The semantic head of the networks for COCO and ADE20K is Panoptic-DeepLab's (Cheng et al. 2020): atrous pyramid pooling on
-the coarsest features, two finer ones beside it, each followed by depthwise 5 x 5 and 1 x 1; K + 1 outputs, the last of
-which has no label. That for Cityscapes is depthwise 5 x 5 and two 1 x 1. Both read the backbone's own features.
+The semantic head of the networks for COCO and ADE20K is Panoptic-DeepLab's (Cheng et al. 2020): atrous pyramid pooling
+on the coarsest features, two finer ones beside it, each followed by depthwise 5 x 5 and 1 x 1; K + 1 outputs, the last
+of which has no label. That for Cityscapes is depthwise 5 x 5 and two 1 x 1. Both read the backbone's own features.
 
 Shapes: queries (B, N, dim), maps (B, h, w, C); what comes out has channels second, as losses want it.
 """
