@@ -17,7 +17,7 @@ FILES = [
     if read(path)[0].cls in GOLDENS[system]
 ]
 WHOLE = [path for path in FILES if "output/logits" in read(path)[1]]
-# The release's own gradient there is not that of its output: torch's batch norm outside of training gives wrong ones for
+# The release's own gradient there is not that of its output: torch's batch norm outside of training gives wrong ones to
 # one sample whose gradient has strides (4, 1, 8, 4) at 2 x 2 pixels.  `backbone_corrected` is the same network with the
 # norm written out, whose gradients finite differences agree with; it is compared whole.
 WRONG_GRADIENTS = {"efficientvit_msra/backbone"}
