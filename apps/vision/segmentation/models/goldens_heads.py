@@ -7,25 +7,17 @@ from collections.abc import Callable
 from torch import Tensor
 
 from apps.vision.segmentation.models.fcn import FCNHead
+from apps.vision.segmentation.models.names import COUNTERS, FCN, UPER, conv_rules, layer_rules
 from apps.vision.segmentation.models.segformer import ActivatedSegFormerHead
 from apps.vision.segmentation.models.semantic_fpn import SemanticFPNHead
 from apps.vision.segmentation.models.upernet import UPerHead
-from core.checkpoint import Mapping, Rule, same
+from core.checkpoint import Mapping
 from core.verify import Facts, Golden
-
-NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def _conv(ours: str, theirs: str) -> list[Rule]:
-    return [same(f"{ours}.conv.weight", f"{theirs}.conv.weight")] + [
-        same(f"{ours}.norm.{p}", f"{theirs}.bn.{p}") for p in NORM
-    ]
 
 
 def _mapping(*pairs: tuple[str, str]) -> Mapping:
-    rules = [rule for ours, theirs in pairs for rule in _conv(ours, theirs)]
-    out = [same(f"out.{p}", f"conv_seg.{p}") for p in ("weight", "bias")]
-    return Mapping(*rules, *out, ignore=["{rest*}.num_batches_tracked"])
+    rules = [rule for ours, theirs in pairs for rule in conv_rules(ours, f"{theirs}.conv", f"{theirs}.bn")]
+    return Mapping(*rules, *layer_rules("out", "conv_seg"), ignore=COUNTERS)
 
 
 def _call(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
@@ -44,13 +36,7 @@ HEADS = {
     ),
     "UPerHead": Golden(
         lambda f: UPerHead(*_sizes(f), f.get("pool_scales", (1, 2, 3, 6))),
-        _mapping(
-            ("pooled.{i}", "psp_modules.{i}.1"),
-            ("top", "bottleneck"),
-            ("enter.{i}", "lateral_convs.{i}"),
-            ("smooth.{i}", "fpn_convs.{i}"),
-            ("fuse", "fpn_bottleneck"),
-        ),
+        _mapping(*UPER),
         _call,
     ),
     "FPNHead": Golden(
@@ -61,7 +47,7 @@ HEADS = {
     ),
     "FCNHead": Golden(
         lambda f: FCNHead([f.config["in_channels"]], *_sizes(f)[1:], f.get("num_convs", 2), 0),
-        _mapping(("convs.{i}", "convs.{i}")),
+        _mapping(*FCN),
         _call,
     ),
 }

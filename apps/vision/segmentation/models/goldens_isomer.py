@@ -13,46 +13,32 @@ from apps.vision.segmentation.models.isomer import (
     PostNormFeed,
     SaliencyHead,
 )
+from apps.vision.segmentation.models.names import COUNTERS, PARAMETERS, conv_rules, layer_rules, pointwise_rules
 from core.checkpoint import Mapping, Rule, derive, same
 from core.ops.attend import attend
 from core.verify import Facts, Golden
 
-NORM = ("weight", "bias", "running_mean", "running_var")
-PARAMETERS = ("weight", "bias")
-
-
-def _layer(ours: str, theirs: str) -> list[Rule]:
-    return [same(f"{ours}.{p}", f"{theirs}.{p}") for p in PARAMETERS]
-
-
-def _pointwise(ours: str, theirs: str) -> list[Rule]:
-    """A 1x1 convolution as a linear layer."""
-    return [
-        derive(f"{ours}.weight", f"{theirs}.weight", lambda t: t.flatten(1)),
-        same(f"{ours}.bias", f"{theirs}.bias"),
-    ]
-
 
 def _feed(ours: str = "", theirs: str = "") -> list[Rule]:
     pairs = (("enter", "linear1"), ("leave", "linear2"), ("local", "dwconv.dwconv"), ("norm", "norm"))
-    return [rule for a, b in pairs for rule in _layer(f"{ours}{a}", f"{theirs}{b}")]
+    return [rule for a, b in pairs for rule in layer_rules(f"{ours}{a}", f"{theirs}{b}")]
 
 
 def _context(ours: str = "", theirs: str = "") -> list[Rule]:
-    rules = _pointwise(f"{ours}weigh", f"{theirs}conv_mask")
-    rules += _pointwise(f"{ours}enter", f"{theirs}channel_add_conv.0")
+    rules = pointwise_rules(f"{ours}weigh", f"{theirs}conv_mask")
+    rules += pointwise_rules(f"{ours}enter", f"{theirs}channel_add_conv.0")
     rules += [derive(f"{ours}norm.{p}", f"{theirs}channel_add_conv.1.{p}", lambda t: t.flatten()) for p in PARAMETERS]
-    return rules + _pointwise(f"{ours}leave", f"{theirs}channel_add_conv.3")
+    return rules + pointwise_rules(f"{ours}leave", f"{theirs}channel_add_conv.3")
 
 
 def _gather() -> list[Rule]:
-    rules = _pointwise("join", "project") + _pointwise("heat", "generate_heat_map.sal_conv")
+    rules = pointwise_rules("join", "project") + pointwise_rules("heat", "generate_heat_map.sal_conv")
     for n, side in enumerate(("fg", "bg")):
-        rules += _pointwise(f"sides.{n}.weigh", f"{side}_soft_weights")
+        rules += pointwise_rules(f"sides.{n}.weigh", f"{side}_soft_weights")
         attention = f"{side}_self_attention_layers.{{i}}."
         rules += [same(f"sides.{n}.qkv.{{i}}.{p}", f"{attention}self_attn.in_proj_{p}") for p in PARAMETERS]
-        rules += _layer(f"sides.{n}.out.{{i}}", f"{attention}self_attn.out_proj")
-        rules += _layer(f"sides.{n}.norms.{{i}}", f"{attention}norm")
+        rules += layer_rules(f"sides.{n}.out.{{i}}", f"{attention}self_attn.out_proj")
+        rules += layer_rules(f"sides.{n}.norms.{{i}}", f"{attention}norm")
         rules += _feed(f"sides.{n}.feeds.{{i}}.", f"{side}_ffn_layers.{{i}}.")
     return rules
 
@@ -100,11 +86,10 @@ def _call_feed(run, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def _head_rules() -> list[Rule]:
-    rules = [rule for n in range(4) for rule in _layer(f"fused.levels.{n}", f"linear_c{n + 1}.proj")]
+    rules = [rule for n in range(4) for rule in layer_rules(f"fused.levels.{n}", f"linear_c{n + 1}.proj")]
     for ours, theirs in (("fused.fuse", "linear_fuse"), ("conv", "linear_project")):
-        rules.append(same(f"{ours}.conv.weight", f"{theirs}.conv.weight"))
-        rules += [same(f"{ours}.norm.{p}", f"{theirs}.bn.{p}") for p in NORM]
-    return rules + _layer("out", "linear_saliency_pred")
+        rules += conv_rules(ours, f"{theirs}.conv", f"{theirs}.bn")
+    return rules + layer_rules("out", "linear_saliency_pred")
 
 
 ISOMER = {
@@ -112,8 +97,8 @@ ISOMER = {
         lambda f: _Cross(f.config["d_model"], f.config["nhead"]),
         Mapping(
             *(same(f"qkv.{p}", f"self_attn.in_proj_{p}") for p in PARAMETERS),
-            *_layer("out", "self_attn.out_proj"),
-            *_layer("norm", "norm"),
+            *layer_rules("out", "self_attn.out_proj"),
+            *layer_rules("norm", "norm"),
         ),
         _call_cross,
     ),
@@ -124,7 +109,7 @@ ISOMER = {
     "ContextSharingTransformer": Golden(
         lambda f: ContextSharing(f.config["in_channels"], f.config["dim_feedforward"]),
         Mapping(
-            *_pointwise("join", "project"),
+            *pointwise_rules("join", "project"),
             *_context("context.", "transformer_self_attention_layers.0."),
             *_feed("feed.", "transformer_ffn_layers.0."),
         ),
@@ -132,7 +117,7 @@ ISOMER = {
     ),
     "SegFormerHead": Golden(
         lambda f: SaliencyHead(f.config["in_channels"], f.config["embedding_dim"], 0.0),
-        Mapping(*_head_rules(), ignore=["{rest*}.num_batches_tracked"]),
+        Mapping(*_head_rules(), ignore=COUNTERS),
         _call_list,
     ),
     "SemanticGatheringScatteringTransformer": Golden(_gather_scatter, Mapping(*_gather()), _call_maps),

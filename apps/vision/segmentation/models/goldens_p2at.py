@@ -9,6 +9,7 @@ from torchvision.models import resnet18, resnet34, resnet50
 
 from apps.vision.segmentation.models import names_p2at as names
 from apps.vision.segmentation.models.layers import ConvNorm, resize
+from apps.vision.segmentation.models.names import COUNTERS
 from apps.vision.segmentation.models.p2at import (
     P2A2,
     P2AT,
@@ -75,7 +76,7 @@ def _call_head(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def _part(build: Callable[[Facts], nn.Module], rules: list[Rule], **more) -> Golden:
-    return Golden(build, Mapping(*rules, ignore=["{rest*}.num_batches_tracked"]), **more)
+    return Golden(build, Mapping(*rules, ignore=COUNTERS), **more)
 
 
 P2AT_GOLDENS = {

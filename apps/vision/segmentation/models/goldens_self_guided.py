@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from apps.vision.segmentation.models.names import COUNTERS, NORM, layer_rules
 from apps.vision.segmentation.models.self_guided import (
     LEVELS,
     ChannelAttention,
@@ -20,18 +21,10 @@ from apps.vision.segmentation.models.self_guided import (
 from core.checkpoint import Mapping, Rule, same
 from core.verify import Facts, Golden
 
-NORM = ("weight", "bias", "running_mean", "running_var")
-PARAMETERS = ("weight", "bias")
-IGNORE = ("{rest*}.num_batches_tracked",)
-
-
-def _layer(ours: str, theirs: str) -> list[Rule]:
-    return [same(f"{ours}.{p}", f"{theirs}.{p}") for p in PARAMETERS]
-
 
 def _conv(ours: str, theirs: str, first: int = 0, slope: bool = True) -> list[Rule]:
     """Three layers of a sequence, from number `first` on."""
-    rules = _layer(f"{ours}.0", f"{theirs}.{first}")
+    rules = layer_rules(f"{ours}.0", f"{theirs}.{first}")
     rules += [same(f"{ours}.1.{p}", f"{theirs}.{first + 1}.{p}") for p in NORM]
     return rules + ([same(f"{ours}.2.weight", f"{theirs}.{first + 2}.weight")] if slope else [])
 
@@ -40,7 +33,7 @@ def _attention(ours: str, theirs: str, position: bool) -> list[Rule]:
     rules = [same(f"{ours}gain", f"{theirs}gamma")]
     if position:
         for name, full in (("q", "query"), ("k", "key"), ("v", "value")):
-            rules += _layer(f"{ours}{name}", f"{theirs}{full}_conv")
+            rules += layer_rules(f"{ours}{name}", f"{theirs}{full}_conv")
     return rules
 
 
@@ -54,9 +47,9 @@ def _guide(ours: str = "", theirs: str = "") -> list[Rule]:
     for n, (up, down) in enumerate((("enc1", "dec2"), ("enc2", "dec1"))):
         for k in (0, 3):
             for part, name, kind in (("encode", up, "encode"), ("decode", down, "decode")):
-                rules += _layer(f"{ours}{part}.{n}.{k}", f"{theirs}{name}.{kind}.{k}")
+                rules += layer_rules(f"{ours}{part}.{n}.{k}", f"{theirs}{name}.{kind}.{k}")
                 rules += [same(f"{ours}{part}.{n}.{k + 1}.{p}", f"{theirs}{name}.{kind}.{k + 1}.{p}") for p in NORM]
-        rules += _layer(f"{ours}decode.{n}.6", f"{theirs}{down}.decode.6")
+        rules += layer_rules(f"{ours}decode.{n}.6", f"{theirs}{down}.decode.6")
     return rules
 
 
@@ -74,13 +67,13 @@ def self_guided_mapping() -> Mapping:
             theirs, ours = LEVELS - n, f"passes.{p}."
             rules += _attended(f"{ours}position.{n}.", f"pam_attention_{p + 1}_{n + 1}.", True)
             rules += _attended(f"{ours}channel.{n}.", f"cam_attention_{p + 1}_{n + 1}.", False)
-            rules += _layer(f"{ours}shape.{n}", f"conv_sem_{p + 1}_{theirs}")
-            rules += _layer(f"{ours}out.{n}", f"conv8_{theirs}" if p == 0 else f"conv8_1{theirs}")
+            rules += layer_rules(f"{ours}shape.{n}", f"conv_sem_{p + 1}_{theirs}")
+            rules += layer_rules(f"{ours}out.{n}", f"conv8_{theirs}" if p == 0 else f"conv8_1{theirs}")
     for n in range(LEVELS):
         rules += _conv(f"enter.{n}", f"down{n + 1}")
-        rules += _layer(f"early.{n}", f"predict{n + 1}") + _layer(f"late.{n}", f"predict{n + 1}_2")
+        rules += layer_rules(f"early.{n}", f"predict{n + 1}") + layer_rules(f"late.{n}", f"predict{n + 1}_2")
     unused = ("conv6_{n}.{rest*}", "conv7_{n}.{rest*}", "attention{n}.{rest*}", "refine{n}.{rest*}")
-    return Mapping(*rules, ignore=[*IGNORE, *unused])
+    return Mapping(*rules, ignore=[*COUNTERS, *unused])
 
 
 class _Losses(SelfGuided):
@@ -102,7 +95,7 @@ def _multi(facts: Facts) -> nn.Module:
 
 def _multi_mapping(facts: Facts) -> Mapping:
     rules = [_conv(str(k), "fuse_attn", 3 * k, k < 2 or not facts.get("attn", True)) for k in range(3)]
-    return Mapping(*(rule for own in rules for rule in own), ignore=IGNORE)
+    return Mapping(*(rule for own in rules for rule in own), ignore=COUNTERS)
 
 
 def _inner(facts: Facts) -> nn.Module:
@@ -119,7 +112,7 @@ SELF_GUIDED = {
     "DAF_stack": Golden(lambda f: _Losses(5), self_guided_mapping()),
     "PAM_Module": Golden(lambda f: PositionAttention(f.config["in_dim"]), Mapping(*_attention("", "", True))),
     "CAM_Module": Golden(lambda f: ChannelAttention(), Mapping(*_attention("", "", False))),
-    "PAM_CAM_Layer": Golden(_inner, lambda f: Mapping(*_attended("", "", f.get("use_pam", True)), ignore=IGNORE)),
+    "PAM_CAM_Layer": Golden(_inner, lambda f: Mapping(*_attended("", "", f.get("use_pam", True)), ignore=COUNTERS)),
     "MultiConv": Golden(_multi, _multi_mapping),
-    "semanticModule": Golden(lambda f: Guide(f.config["in_dim"]), Mapping(*_guide(), ignore=IGNORE), _call_guide),
+    "semanticModule": Golden(lambda f: Guide(f.config["in_dim"]), Mapping(*_guide(), ignore=COUNTERS), _call_guide),
 }

@@ -13,13 +13,12 @@ from apps.vision.backbones.mit import MiT
 from apps.vision.segmentation.models import names_transkd as names
 from apps.vision.segmentation.models.distillation import channel_loss, context_loss, pixel_loss
 from apps.vision.segmentation.models.layers import maps
+from apps.vision.segmentation.models.names import COUNTERS, below
 from apps.vision.segmentation.models.segformer import SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder
 from apps.vision.segmentation.models.transkd import GLMixer, LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD
 from core.checkpoint import Mapping
 from core.verify import Facts, Golden
-
-IGNORE = ("{rest*}.num_batches_tracked",)
 
 
 def _mit(config: dict) -> MiT:
@@ -81,7 +80,7 @@ def _network(facts: Facts) -> TransKD:
 
 
 def _network_mapping(facts: Facts) -> Mapping:
-    return Mapping(*names.below("inner.", "", names.transkd_rules(_network(facts), True)), ignore=IGNORE)
+    return Mapping(*below("inner.", "", names.transkd_rules(_network(facts), True)), ignore=COUNTERS)
 
 
 def _fusion(facts: Facts) -> LevelFusion:
@@ -116,10 +115,10 @@ class _Total(nn.Module):
 
 def _total_mapping(facts: Facts) -> Mapping:
     made = _Total(facts.config)
-    rules = names.below("student.", "m.", names.transkd_rules(made.student, True))
+    rules = below("student.", "m.", names.transkd_rules(made.student, True))
     backbone = made.teacher.backbone
     assert isinstance(backbone, MiT)
-    return Mapping(*rules, *names.below("teacher.", "t.", names.segformer_rules(backbone)), ignore=IGNORE)
+    return Mapping(*rules, *below("teacher.", "t.", names.segformer_rules(backbone)), ignore=COUNTERS)
 
 
 def _cwd(facts: Facts) -> Callable[[Tensor, Tensor], Tensor]:
@@ -143,10 +142,10 @@ def _call_context(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
 TRANSKD = {
     "MixVisionTransformer": Golden(
         lambda f: _Told(_segformer(f.config)),
-        lambda f: Mapping(*names.below("inner.", "", names.segformer_rules(_mit(f.config))), ignore=IGNORE),
+        lambda f: Mapping(*below("inner.", "", names.segformer_rules(_mit(f.config))), ignore=COUNTERS),
     ),
     "SKF": Golden(lambda f: _Told(_network(f)), _network_mapping),
-    "SK": Golden(_fusion, Mapping(*names.fusion_rules(True), ignore=IGNORE)),
+    "SK": Golden(_fusion, Mapping(*names.fusion_rules(True), ignore=COUNTERS)),
     "GLMixer (inline in SKF)": Golden(
         lambda f: GLMixer(f.config["dim"], f.config["num_heads"], f.get("add", False)), Mapping(*names.mixer_rules())
     ),

@@ -4,17 +4,9 @@ __all__ = ["block_rules", "dformer_mapping", "dformer_official", "enlarge_rules"
 
 from torch import Tensor
 
+from apps.vision.backbones.names import third
+from apps.vision.segmentation.models.names import PARAMETERS, layer_rules
 from core.checkpoint import Mapping, Rule, derive, same
-
-PARAMETERS = ("weight", "bias")
-
-
-def _layer(ours: str, theirs: str) -> list[Rule]:
-    return [same(f"{ours}.{p}", f"{theirs}.{p}") for p in PARAMETERS]
-
-
-def _third(number: int):
-    return lambda tensor: tensor.chunk(3)[number]
 
 
 def _turned(t: Tensor) -> Tensor:
@@ -24,16 +16,16 @@ def _turned(t: Tensor) -> Tensor:
 
 def block_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """Attention and MLP."""
-    rules = _layer(f"{ours}mix.norm", f"{theirs}norm1") + _layer(f"{ours}feed.norm", f"{theirs}norm2")
+    rules = layer_rules(f"{ours}mix.norm", f"{theirs}norm1") + layer_rules(f"{ours}feed.norm", f"{theirs}norm2")
     for number, name in enumerate("qkv"):
         rules += [
-            derive(f"{ours}mix.inner.groups.{name}.{p}", f"{theirs}attn.qkv.{p}", _third(number)) for p in PARAMETERS
+            derive(f"{ours}mix.inner.groups.{name}.{p}", f"{theirs}attn.qkv.{p}", third(number)) for p in PARAMETERS
         ]
-    rules += _layer(f"{ours}mix.inner.groups.out", f"{theirs}attn.proj")
+    rules += layer_rules(f"{ours}mix.inner.groups.out", f"{theirs}attn.proj")
     return (
         rules
-        + _layer(f"{ours}feed.inner.enter", f"{theirs}mlp.fc1")
-        + _layer(f"{ours}feed.inner.leave", f"{theirs}mlp.fc2")
+        + layer_rules(f"{ours}feed.inner.enter", f"{theirs}mlp.fc1")
+        + layer_rules(f"{ours}feed.inner.leave", f"{theirs}mlp.fc2")
     )
 
 
@@ -50,7 +42,7 @@ def merging_rules(ours: str = "", theirs: str = "") -> list[Rule]:
 
 def enlarge_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """A token to several; also the first part of a head."""
-    return [same(f"{ours}expand.weight", f"{theirs}expand.weight"), *_layer(f"{ours}norm", f"{theirs}norm")]
+    return [same(f"{ours}expand.weight", f"{theirs}expand.weight"), *layer_rules(f"{ours}norm", f"{theirs}norm")]
 
 
 def dformer_mapping(levels: int, theirs: str = "") -> list[Rule]:
@@ -61,14 +53,14 @@ def dformer_mapping(levels: int, theirs: str = "") -> list[Rule]:
         theirs: in front of the release's names.
     """
     rules = [same("embed.{m}.{p}", f"{theirs}patch_embed.{{m}}.{{p}}")]
-    rules += _layer("norm", f"{theirs}norm") + _layer("norm_up", f"{theirs}norm_up")
+    rules += layer_rules("norm", f"{theirs}norm") + layer_rules("norm_up", f"{theirs}norm_up")
     rules += position_rules("down.{i}.position.", f"{theirs}layers.{{i}}.pos_block.")
     rules += block_rules("down.{i}.blocks.{j}.", f"{theirs}layers.{{i}}.blocks.{{j}}.")
     rules += merging_rules("merges.{i}.", f"{theirs}layers.{{i}}.downsample.")
     rules += enlarge_rules("enlarge.0.", f"{theirs}layers_up.0.")
     for n in range(1, levels):
         up = f"{theirs}layers_up.{n}."
-        rules += _layer(f"join.{n - 1}", f"{theirs}concat_back_dim.{n}")
+        rules += layer_rules(f"join.{n - 1}", f"{theirs}concat_back_dim.{n}")
         rules += position_rules(f"up.{n - 1}.position.", f"{up}pos_block.")
         rules += block_rules(f"up.{n - 1}.blocks.{{j}}.", f"{up}blocks.{{j}}.")
         rules += enlarge_rules(f"enlarge.{n}.", f"{up}upsample.") if n < levels - 1 else []

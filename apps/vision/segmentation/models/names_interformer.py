@@ -13,37 +13,27 @@ __all__ = [
 from torch import Tensor
 
 from apps.vision.segmentation.models.interformer import InterFormer
+from apps.vision.segmentation.models.names import (
+    COUNTERS,
+    FCN,
+    PARAMETERS,
+    UPER,
+    conv_rules,
+    layer_rules,
+    pointwise_rules,
+)
 from core.checkpoint import Mapping, Rule, derive, same
-
-NORM = ("weight", "bias", "running_mean", "running_var")
-PARAMETERS = ("weight", "bias")
-RATIOS = 4
-
-
-def _layer(ours: str, theirs: str) -> list[Rule]:
-    return [same(f"{ours}.{p}", f"{theirs}.{p}") for p in PARAMETERS]
-
-
-def _pointwise(ours: str, theirs: str) -> list[Rule]:
-    """A 1x1 convolution as a linear layer."""
-    flat = derive(f"{ours}.weight", f"{theirs}.weight", lambda t: t.flatten(1))
-    return [flat, same(f"{ours}.bias", f"{theirs}.bias")]
-
-
-def _conv(ours: str, theirs: str) -> list[Rule]:
-    rules = [same(f"{ours}.conv.weight", f"{theirs}.conv.weight")]
-    return rules + [same(f"{ours}.norm.{p}", f"{theirs}.bn.{p}") for p in NORM]
 
 
 def attention_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """Attention to pooled maps."""
-    rules = _layer(f"{ours}q", f"{theirs}query_proj") + _layer(f"{ours}out", f"{theirs}proj")
+    rules = layer_rules(f"{ours}q", f"{theirs}query_proj") + layer_rules(f"{ours}out", f"{theirs}proj")
     for number, name in enumerate("kv"):
         rules += [
             derive(f"{ours}{name}.{p}", f"{theirs}key_value_proj.{p}", lambda t, n=number: t.chunk(2)[n])
             for p in PARAMETERS
         ]
-    rules += _layer(f"{ours}norm", f"{theirs}norm")
+    rules += layer_rules(f"{ours}norm", f"{theirs}norm")
     return rules + [same(f"{ours}local.{{r}}.{p}", f"{theirs}dconvs.{{r}}.{p}") for p in PARAMETERS]
 
 
@@ -51,14 +41,16 @@ def block_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """A block of the neck."""
     rules = attention_rules(f"{ours}attention.", f"{theirs}attn.")
     for name, full in (("norm", "norm1"), ("norm_keys", "norm_kv"), ("norm_feed", "norm2")):
-        rules += _layer(f"{ours}{name}", f"{theirs}{full}")
-    rules += _pointwise(f"{ours}feed.enter.0", f"{theirs}mlp.0") + _layer(f"{ours}feed.local", f"{theirs}mlp.2")
-    return rules + _pointwise(f"{ours}feed.leave", f"{theirs}mlp.4")
+        rules += layer_rules(f"{ours}{name}", f"{theirs}{full}")
+    rules += pointwise_rules(f"{ours}feed.enter.0", f"{theirs}mlp.0") + layer_rules(
+        f"{ours}feed.local", f"{theirs}mlp.2"
+    )
+    return rules + pointwise_rules(f"{ours}feed.leave", f"{theirs}mlp.4")
 
 
 def merging_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """Nine tokens to one."""
-    return [*_layer(f"{ours}norm", f"{theirs}norm"), same(f"{ours}reduction.weight", f"{theirs}reduction.weight")]
+    return [*layer_rules(f"{ours}norm", f"{theirs}norm"), same(f"{ours}reduction.weight", f"{theirs}reduction.weight")]
 
 
 def refine_rules(ours: str = "", theirs: str = "blocks.") -> list[Rule]:
@@ -80,7 +72,7 @@ def neck_rules(depths: list[int], start: list[int], ours: str = "", theirs: str 
         for j in range(depth):
             where = f"stages.{i}.blocks.{j}." if j < first else f"refine_stages.{i}.blocks.{j - first}."
             rules += block_rules(f"{ours}levels.{i}.{j}.", f"{theirs}{where}")
-        rules += _layer(f"{ours}norms.{i}", f"{theirs}norm{i}")
+        rules += layer_rules(f"{ours}norms.{i}", f"{theirs}norm{i}")
     return rules + merging_rules(f"{ours}merges.{{i}}.", f"{theirs}stages.{{i}}.downsample.")
 
 
@@ -101,20 +93,22 @@ def mae_rules(grid: tuple[int, int], ours: str = "", theirs: str = "") -> list[R
         derive(f"{ours}front", f"{theirs}cls_token", lambda t: t.flatten()),
         derive(f"{ours}front_position", position, lambda t: t[0, 0]),
         derive(f"{ours}position", position, table),
-        *_layer(f"{ours}embed.proj", f"{theirs}patch_embed.projection"),
+        *layer_rules(f"{ours}embed.proj", f"{theirs}patch_embed.projection"),
     ]
     own, other = f"{ours}blocks.{{i}}.", f"{theirs}layers.{{i}}."
-    rules += _layer(f"{own}mix.norm", f"{other}ln1") + _layer(f"{own}feed.norm", f"{other}ln2")
+    rules += layer_rules(f"{own}mix.norm", f"{other}ln1") + layer_rules(f"{own}feed.norm", f"{other}ln2")
     rules += [same(f"{own}mix.scale", f"{other}gamma_1"), same(f"{own}feed.scale", f"{other}gamma_2")]
-    rules += _layer(f"{own}mix.inner.qkv", f"{other}attn.qkv") + _layer(f"{own}mix.inner.out", f"{other}attn.proj")
+    rules += layer_rules(f"{own}mix.inner.qkv", f"{other}attn.qkv") + layer_rules(
+        f"{own}mix.inner.out", f"{other}attn.proj"
+    )
     rules.append(same(f"{own}mix.inner.bias.table", f"{other}attn.relative_position_bias_table"))
-    rules += _layer(f"{own}feed.inner.enter", f"{other}ffn.layers.0.0")
-    rules += _layer(f"{own}feed.inner.leave", f"{other}ffn.layers.1")
+    rules += layer_rules(f"{own}feed.inner.enter", f"{other}ffn.layers.0.0")
+    rules += layer_rules(f"{own}feed.inner.leave", f"{other}ffn.layers.1")
     for n, name in enumerate(("four", "two", "one")):
         rules += [same(f"{ours}pyramid.{name}.{{k}}.{p}", f"{theirs}fpn.rescale_ops.{n}.{{k}}.{p}") for p in PARAMETERS]
-    rules += _layer(f"{ours}pyramid.halve.proj", f"{theirs}fpn.rescale_ops.3.0")
+    rules += layer_rules(f"{ours}pyramid.halve.proj", f"{theirs}fpn.rescale_ops.3.0")
     for k in range(3):
-        rules += _layer(f"{ours}pyramid.below.{k}", f"{theirs}fpn.rescale_ops.3.{k + 1}")
+        rules += layer_rules(f"{ours}pyramid.below.{k}", f"{theirs}fpn.rescale_ops.3.{k + 1}")
     return rules
 
 
@@ -123,14 +117,8 @@ def interformer_official(network: InterFormer) -> Mapping:
     neck = network.neck
     rules = mae_rules(network.backbone.grid, "backbone.", "backbone.")  # type: ignore[arg-type]
     rules += neck_rules([len(blocks) for blocks in neck.levels], list(neck.start), "neck.", "neck.")  # type: ignore[arg-type]
-    for ours, theirs in (
-        ("head.pooled.{i}", "decode_head.psp_modules.{i}.1"),
-        ("head.top", "decode_head.bottleneck"),
-        ("head.enter.{i}", "decode_head.lateral_convs.{i}"),
-        ("head.smooth.{i}", "decode_head.fpn_convs.{i}"),
-        ("head.fuse", "decode_head.fpn_bottleneck"),
-        ("helper.convs.{i}", "auxiliary_head.convs.{i}"),
-    ):
-        rules += _conv(ours, theirs)
-    rules += _layer("head.out", "decode_head.conv_seg") + _layer("helper.out", "auxiliary_head.conv_seg")
-    return Mapping(*rules, ignore=("{x*}.num_batches_tracked", "{x*}.relative_position_index"))
+    for ours, theirs, pairs in (("head", "decode_head", UPER), ("helper", "auxiliary_head", FCN)):
+        for a, b in pairs:
+            rules += conv_rules(f"{ours}.{a}", f"{theirs}.{b}.conv", f"{theirs}.{b}.bn")
+        rules += layer_rules(f"{ours}.out", f"{theirs}.conv_seg")
+    return Mapping(*rules, ignore=(*COUNTERS, "{rest*}.relative_position_index"))

@@ -14,23 +14,20 @@ __all__ = [
     "upward_rules",
 ]
 
+from apps.vision.segmentation.models import names
+from apps.vision.segmentation.models.names import COUNTERS, NORM
 from core.checkpoint import Mapping, Rule, derive, same
-
-NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def conv_rules(ours: str, theirs: str, act: bool = True) -> list[Rule]:
     """A convolution, its norm and activation."""
-    rules = [same(f"{ours}.conv.weight", f"{theirs}.conv.weight")]
-    rules += [same(f"{ours}.norm.{p}", f"{theirs}.bn.{p}") for p in NORM]
+    rules = names.conv_rules(ours, f"{theirs}.conv", f"{theirs}.bn")
     return rules + ([same(f"{ours}.act.weight", f"{theirs}.act.weight")] if act else [])
 
 
 def plain_rules(ours: str, theirs: str) -> list[Rule]:
     """A convolution and a norm that stand side by side."""
-    return [same(f"{ours}.conv.weight", f"{theirs}.0.conv.weight")] + [
-        same(f"{ours}.norm.{p}", f"{theirs}.1.{p}") for p in NORM
-    ]
+    return names.conv_rules(ours, f"{theirs}.0.conv", f"{theirs}.1")
 
 
 def pyramid_rules(ours: str = "", theirs: str = "") -> list[Rule]:
@@ -132,4 +129,4 @@ def p2at_mapping(helpers: bool) -> Mapping:
     for n in range(3):
         rules += decoder_rules(f"decoders.{n}.", f"P{n + 1}_decoder.")
         rules += conv_rules(f"refine.{n}", f"refine{n + 1}.c2_")
-    return Mapping(*rules, *head_rules("head.", "final_seg_head."), ignore=["{rest*}.num_batches_tracked"])
+    return Mapping(*rules, *head_rules("head.", "final_seg_head."), ignore=COUNTERS)

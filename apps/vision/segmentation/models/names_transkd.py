@@ -2,30 +2,13 @@
 
 __all__ = ["fusion_rules", "mixer_rules", "segformer_rules", "transkd_rules"]
 
-from collections.abc import Iterable
-from dataclasses import replace
-
 import torch
 
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names_mit import mit_official
+from apps.vision.segmentation.models.names import below, conv_rules
 from apps.vision.segmentation.models.transkd import MatchEA, MatchGL, TransKD
 from core.checkpoint import Rule, derive, same
-
-NORM = ("weight", "bias", "running_mean", "running_var")
-
-
-def below(ours: str, theirs: str, rules: Iterable[Rule]) -> list[Rule]:
-    """Rules of a part, under prefixes."""
-    return [
-        replace(rule, target=ours + rule.target, sources=tuple(theirs + source for source in rule.sources))
-        for rule in rules
-    ]
-
-
-def conv_rules(ours: str, conv: str, norm: str) -> list[Rule]:
-    """A convolution and its norm."""
-    return [same(f"{ours}.conv.weight", f"{conv}.weight")] + [same(f"{ours}.norm.{p}", f"{norm}.{p}") for p in NORM]
 
 
 def segformer_rules(backbone: MiT) -> list[Rule]:
