@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torch.nn import functional as F
 
 from apps.vision.backbones import Classifier, Normed, load_release
 from apps.vision.backbones.goldens_swin import SWIN
@@ -93,6 +94,26 @@ def test_timm_loads_and_agrees(tmp_path):
     load_release(ours, tmp_path / "swin.pth")
     x = torch.randn(2, 3, 48, 48)
     torch.testing.assert_close(ours(x), other(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [2, 5])
+def test_files_of_another_window_have_their_tables_resized(window, tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(1)
+    arguments = {"embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "window_size": 3}
+    # The second level is smaller than the window, so its tables have a size of their own.
+    other = timm.models.SwinTransformer(img_size=16, num_classes=5, **arguments)
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    torch.save(other.state_dict(), tmp_path / "swin.pth")
+    ours = Classifier(small(window=window), 5).eval()
+    load_release(ours, tmp_path / "swin.pth")
+    for level, side in enumerate((5, 3)):
+        given = other.layers[level].blocks[1].attn.relative_position_bias_table.T.reshape(1, level + 1, side, side)
+        table = ours.backbone.stages[level].blocks[1].mix.inner.groups.score_bias.table
+        wanted = F.interpolate(given, size=(2 * window - 1,) * 2, mode="bicubic", align_corners=False)
+        torch.testing.assert_close(table.T.view_as(wanted), wanted)
+    assert ours(torch.randn(1, 3, 30, 41)).isfinite().all()
 
 
 def test_what_does_not_fit_is_said(tmp_path):
