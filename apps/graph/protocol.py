@@ -12,12 +12,10 @@ Finished runs are kept in `runs/protocols` and not done again.
 __all__ = ["main"]
 
 import argparse
-import shlex
 import statistics
 import sys
 
 import numpy as np
-import torch
 
 import apps.graph.models  # noqa: F401 (so that a recipe finds networks by their class names)
 from apps.graph.baselines import baselines
@@ -27,43 +25,16 @@ from apps.graph.metrics import accuracy
 from apps.graph.published import PUBLISHED
 from apps.graph.task import NodeTask
 from core.errors import UserError
+from core.training.protocol import command, numbers
 from core.training.repeated import Training
 from core.training.report import Row, Table
-from core.training.results import hardware, render
+from core.training.results import hardware
 from core.training.store import Arrays, Store, seeds_row
-
-FOLDER = "runs/protocols"
 
 
 def main(arguments: list[str]) -> int:
     """The exit code: 0 done, 2 something to mend."""
-    options = parser().parse_args(arguments)
-    line = shlex.join(["python", "-m", "apps.graph.protocol", *arguments])
-    try:
-        torch.set_num_threads(options.threads)
-        table = compare(options, line)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print("\n" + render(table))
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        "python -m apps.graph.protocol",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    made.add_argument("recipes", nargs="+", metavar="RECIPE", help="shipped recipes or YAML files")
-    made.add_argument("--splits", default="0", help="for example 0-9 or 0,3,5")
-    made.add_argument("--seeds", default="0", help="the same; every seed is run on every split")
-    made.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="changes all recipes")
-    made.add_argument("--threads", type=int, default=1, help="of torch")
-    made.add_argument("--folder", default=FOLDER, help="where runs are kept")
-    return made
+    return command("apps.graph.protocol", __doc__ or "", compare, arguments, ("--splits", "--seeds"))
 
 
 def compare(options: argparse.Namespace, line: str) -> Table:
@@ -116,18 +87,6 @@ def compare(options: argparse.Namespace, line: str) -> Table:
         digits=2,
         higher=frozenset(["test", "validation"]),
     )
-
-
-def numbers(option: str, text: str) -> list[int]:
-    """`0-3,7` as [0, 1, 2, 3, 7]."""
-    found: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    except ValueError:
-        raise UserError(f"{option} {text}: whole numbers, for example 0-9 or 0,3,5.") from None
-    return found
 
 
 def parts_of(data: GraphData, split: int):

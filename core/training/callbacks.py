@@ -229,7 +229,9 @@ class Announce(Callback):
             return
         self.said = True
         count = sum(p.numel() for p in module.parameters())
-        describe = getattr(getattr(trainer, "datamodule", None), "describe", lambda: "data")
+        # Evaluation and prediction hand loaders to Lightning, the runner knows whose they are.
+        data = getattr(trainer, "datamodule", None) or getattr(trainer, "data", None)
+        describe = getattr(data, "describe", lambda: "data")
         print(
             f"{getattr(module, 'label', type(module).__name__)} ({count:,} parameters) | {describe()} | "
             f"{trainer.strategy.root_device}, {trainer.precision}, {torch.get_num_threads()} threads, "

@@ -58,6 +58,7 @@ class Runner(pl.Trainer):
 
     application: Application
     overwrite = False
+    data: pl.LightningDataModule | None = None
 
     def evaluate(self, model: Task, datamodule: pl.LightningDataModule, ckpt_path: str | None = None) -> None:
         """Tables and report by the published protocol, baselines in the same table.
@@ -69,6 +70,7 @@ class Runner(pl.Trainer):
         """
         from core.training.results import publish
 
+        self.data = datamodule
         evaluation = self.application.evaluate(model, self, datamodule, ckpt_path)
         if self.is_global_zero:
             publish(evaluation, Path(self.log_dir or "."), model, self)

@@ -4,7 +4,7 @@ A file of a classifier fills a `Classifier`, a bare backbone (its head is left o
 whose norms then stay as they are.  What does not fit is said in one sentence.
 """
 
-__all__ = ["RELEASES", "load_release"]
+__all__ = ["RELEASES", "load_backbone", "load_release"]
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,6 +44,9 @@ from apps.vision.backbones.shvit import SHViT
 from apps.vision.backbones.swin import Swin
 from core.checkpoint import load, read
 from core.errors import UserError
+
+# Where networks of `omnimix segmentation` keep their backbone.
+PART = "net.backbone."
 
 # The names that a backbone's weights go by, one function for each kind of file; they may ask how it was built.
 RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
@@ -90,3 +93,30 @@ def load_release(network: nn.Module, path: str | Path) -> None:
         if not set(norms) & set(release.mapping(network)(official)):
             network = network.backbone
     load(network, official, release.mapping(network), f"checkpoint {path.name}")
+
+
+def load_backbone(backbone: Backbone, path: str | Path) -> None:
+    """Fills a backbone from a checkpoint of `omnimix segmentation fit` or from a release's file, as `load_release`.
+
+    Args:
+        backbone: of the class that was trained.
+        path: of the checkpoint.
+
+    Raises:
+        UserError: no such file, no checkpoint, of another architecture or size.
+    """
+    path = Path(path)
+    official = read(path)
+    own = {name.removeprefix(PART): value for name, value in official.items() if name.startswith(PART)}
+    if not own:
+        load_release(backbone, path)
+        return
+    wanted = {name: tuple(value.shape) for name, value in backbone.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in own.items()}
+    if wanted != given:
+        wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+        raise UserError(
+            f"checkpoint {path.name}: its backbone does not fit {type(backbone).__name__} ({len(wrong)} tensors, such as "
+            f"{wrong[0]}); build it as it was trained."
+        )
+    backbone.load_state_dict(own)

@@ -11,6 +11,7 @@ from torch import Tensor
 from apps.vision.segmentation import binary_losses, losses, mask_losses
 from apps.vision.segmentation.metrics.boundary import boundary_f, region_j
 from apps.vision.segmentation.metrics.confusion import confusion, scores
+from apps.vision.segmentation.models import Logits
 from core.verify import Facts, Golden
 
 
@@ -63,7 +64,7 @@ def p2at(facts: Facts) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         mined = {name: losses.Ohem(ignore, threshold=t, keep=keep) for name, (t, keep) in limits.items()}
         found = {name: loss(inputs["final"], inputs["y"]) for name, loss in mined.items()}
         both = losses.DeepSupervision(mined["balanced"], (other / main,), helper)
-        found["balanced"] = main * both(inputs["final"], (inputs["aux"],), inputs["y"])
+        found["balanced"] = main * both(Logits(inputs["final"], (inputs["aux"],)), {"labels": inputs["y"]})
         boundary = binary_losses.Boundary(bce=facts.config["bce_weight"], smooth=facts.config["smooth"])
         return found | {"boundary": boundary(inputs["edge"], inputs["b"])}
 

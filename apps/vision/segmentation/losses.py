@@ -19,6 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from apps.vision.segmentation.data.items import Batch
+from apps.vision.segmentation.models.segmenter import Logits
+
 
 class PixelLoss(nn.Module):
     """What losses of pixels share.
@@ -169,12 +172,13 @@ class DeepSupervision(nn.Module):
         super().__init__()
         self.loss, self.weights, self.helper = loss, tuple(weights), loss if helper is None else helper
 
-    def forward(self, main: Tensor, others: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Without `others`, as in evaluation, the loss of the result alone."""
-        if others and len(others) != len(self.weights):
-            raise ValueError(f"DeepSupervision: {len(others)} helping heads and {len(self.weights)} weights.")
-        total = self.loss(main, labels)
-        for weight, other in zip(self.weights, others, strict=False):
+    def forward(self, made: Logits, batch: Batch) -> Tensor:
+        """Of what a `Segmenter` made of a batch; without `others`, as in evaluation, the loss of the result alone."""
+        labels = batch["labels"]
+        if made.others and len(made.others) != len(self.weights):
+            raise ValueError(f"DeepSupervision: {len(made.others)} helping heads and {len(self.weights)} weights.")
+        total = self.loss(made.main, labels)
+        for weight, other in zip(self.weights, made.others, strict=False):
             total = total + weight * self.helper(other, labels)
         return total
 

@@ -3,8 +3,9 @@
 import pytest
 
 from apps.graph.metrics import summarise
-from apps.graph.protocol import main, numbers
+from apps.graph.protocol import main
 from core.errors import UserError
+from core.training.protocol import numbers
 from core.training.store import Store
 
 

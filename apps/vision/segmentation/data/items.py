@@ -17,7 +17,7 @@ Batches are the same dictionary everywhere:
 In training crowds are void and segments that a crop left out are no longer listed.
 """
 
-__all__ = ["Batch", "Item", "PairItem", "Scene", "Source", "collate", "matched", "semantic"]
+__all__ = ["Batch", "Item", "PairItem", "Scene", "Source", "collate", "labels_of", "matched", "semantic"]
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -190,6 +190,19 @@ def semantic(segments: Tensor, kinds: Tensor, crowd: Tensor | None = None) -> Te
     return table[segments.long()]
 
 
+def labels_of(scene: Scene) -> Tensor:
+    """(H, W) int64 classes of a scene with truth; of its crowds, too.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if scene.labels is not None:
+        return scene.labels.long()
+    if scene.segments is None or scene.kinds is None:
+        raise ValueError(f"{scene.name}: has no labels.")
+    return semantic(scene.segments, scene.kinds)
+
+
 def collate(samples: list[tuple[int, Scene]]) -> Batch:
     """Scenes of one size as a batch.
 
@@ -201,14 +214,12 @@ def collate(samples: list[tuple[int, Scene]]) -> Batch:
         shapes = sorted({tuple(scene.image.shape[1:]) for scene in scenes})
         raise ValueError(f"collate: images of the sizes {shapes} make no batch; crop them or take one at a time.")
     whole = all(scene.segments is not None and scene.kinds is not None for scene in scenes)
-    labels = []
-    for scene in scenes:
-        if scene.labels is not None:
-            labels.append(scene.labels.long())
-        elif scene.segments is not None and scene.kinds is not None:
-            labels.append(semantic(scene.segments, scene.kinds))
-        else:
-            labels.append(torch.full(scene.image.shape[1:], IGNORE))
+    labels = [
+        torch.full(scene.image.shape[1:], IGNORE)
+        if scene.labels is None and scene.segments is None
+        else labels_of(scene)
+        for scene in scenes
+    ]
     none = torch.zeros(0, dtype=torch.bool)
     return {
         "image": torch.stack([scene.image for scene in scenes]).float().div_(255),

@@ -6,7 +6,7 @@ With p_c the share of labelled pixels that class c has and f_c its share in the 
     ENet               w_c = 1 / ln(k + p_c)          (Paszke et al. 2016; k = 1.02; 1.10 keeps weights below 10.5)
 """
 
-__all__ = ["Counts", "count", "enet_weights", "median_frequency_weights"]
+__all__ = ["Counts", "count", "enet_weights", "median_frequency_weights", "mild_weights"]
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 
-from .items import Scene, semantic
+from .items import Scene, labels_of
 from .masks import IGNORE
 
 
@@ -36,11 +36,7 @@ class Counts:
 
     def add(self, scene: Scene) -> None:
         """Counts one image."""
-        labels = scene.labels
-        if labels is None and scene.segments is not None and scene.kinds is not None:
-            labels = semantic(scene.segments, scene.kinds)
-        if labels is None:
-            raise ValueError(f"{scene.name}: has no labels to count.")
+        labels = labels_of(scene)
         found = np.bincount(labels.numpy().ravel(), minlength=256)
         own = found[: len(self.pixels)]
         self.pixels += own
@@ -61,28 +57,36 @@ def count(scenes: Iterable[Scene], classes: int) -> Counts:
     return counts
 
 
-def median_frequency_weights(pixels: NDArray[np.int64], present: NDArray[np.int64]) -> list[float]:
+def median_frequency_weights(counts: Counts) -> list[float]:
     """Of each class; 0 for those that never occur.
 
     Raises:
         UserError: no class occurs.
     """
-    seen = _seen(pixels)
-    share = np.divide(pixels, present, out=np.zeros(len(pixels)), where=seen)
+    pixels, seen = counts.pixels, _seen(counts.pixels)
+    share = np.divide(pixels, counts.present, out=np.zeros(len(pixels)), where=seen)
     return np.divide(np.median(share[seen]), share, out=np.zeros(len(pixels)), where=seen).tolist()
 
 
-def enet_weights(pixels: NDArray[np.int64], k: float = 1.02) -> list[float]:
+def enet_weights(counts: Counts, k: float = 1.02) -> list[float]:
     """Of each class; the largest there is for those that never occur.
 
     Args:
-        pixels: of each class.
+        counts: of the training images.
         k: added to the share; must be above 1.
+
+    Raises:
+        UserError: no class occurs.
     """
-    _seen(pixels)
+    _seen(counts.pixels)
     if k <= 1:
         raise ValueError(f"enet_weights: k {k} must be above 1.")
-    return (1 / np.log(k + pixels / pixels.sum())).tolist()
+    return (1 / np.log(k + counts.pixels / counts.pixels.sum())).tolist()
+
+
+def mild_weights(counts: Counts) -> list[float]:
+    """`enet_weights` with k = 1.10, which keeps them below 10.5."""
+    return enet_weights(counts, 1.10)
 
 
 def _seen(pixels: NDArray[np.int64]) -> NDArray[np.bool_]:

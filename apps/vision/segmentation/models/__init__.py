@@ -1,33 +1,44 @@
 """Segmentation systems, one publication a file."""
 
+from apps.vision.segmentation.models.dformer import DFormer
 from apps.vision.segmentation.models.fcn import FCNHead
+from apps.vision.segmentation.models.interformer import InterFormer, interformer_light, interformer_tiny
 from apps.vision.segmentation.models.isomer import Isomer
 from apps.vision.segmentation.models.p2at import P2AT, p2at_large, p2at_medium, p2at_small
 from apps.vision.segmentation.models.segformer import ActivatedSegFormerHead, SegFormerHead
-from apps.vision.segmentation.models.segmenter import EncoderDecoder, Logits, Segmenter
+from apps.vision.segmentation.models.segmenter import EncoderDecoder, Logits, Panoptic, PanopticSegmenter, Segmenter
 from apps.vision.segmentation.models.self_guided import SelfGuided
 from apps.vision.segmentation.models.semantic_fpn import FPN, SemanticFPNHead
-from apps.vision.segmentation.models.transkd import MatchEA, MatchGL, MatchLinear, TransKD
+from apps.vision.segmentation.models.transkd import MatchEA, MatchGL, MatchLinear, TransKD, transkd
+from apps.vision.segmentation.models.unet import UNet
 from apps.vision.segmentation.models.upernet import UPerHead
 
 __all__ = [
     "FPN",
     "P2AT",
     "ActivatedSegFormerHead",
+    "DFormer",
     "EncoderDecoder",
     "FCNHead",
+    "InterFormer",
     "Isomer",
     "Logits",
     "MatchEA",
     "MatchGL",
     "MatchLinear",
+    "Panoptic",
+    "PanopticSegmenter",
     "SegFormerHead",
     "Segmenter",
     "SelfGuided",
     "SemanticFPNHead",
     "TransKD",
+    "UNet",
     "UPerHead",
+    "interformer_light",
+    "interformer_tiny",
     "p2at_large",
     "p2at_medium",
     "p2at_small",
+    "transkd",
 ]

@@ -1,6 +1,6 @@
 """What the task asks of a network, and the common form: a backbone, a head, and a second head that helps to learn."""
 
-__all__ = ["EncoderDecoder", "Logits", "Segmenter"]
+__all__ = ["EncoderDecoder", "Head", "Logits", "Panoptic", "PanopticSegmenter", "Segmenter"]
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -27,6 +27,36 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Logits:
         raise TypeError(f"{type(self).__name__} must define forward")
+
+
+class Panoptic(NamedTuple):
+    """Segments of one image.
+
+    Attributes:
+        segments: (H, W) int64, places in `kinds`; -1 where nothing is found.
+        kinds: (M,) int64, classes.
+        scores: (M,).
+    """
+
+    segments: Tensor
+    kinds: Tensor
+    scores: Tensor
+
+
+class PanopticSegmenter(Segmenter):
+    """Base class of networks that tell objects apart.
+
+    `forward` gives something that has, evaluated, the scores of classes (B, classes, H, W) as `main`.
+
+    Attributes:
+        things: classes whose objects are told apart; set by the task from its data.
+    """
+
+    things: tuple[int, ...] = ()
+
+    def panoptic(self, x: Tensor) -> list[Panoptic]:
+        """Segments of each image (B, 3, H, W)."""
+        raise TypeError(f"{type(self).__name__} must define panoptic")
 
 
 Head = Callable[[Sequence[int], int], nn.Module]

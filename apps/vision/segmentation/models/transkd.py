@@ -16,7 +16,7 @@ start at 1 (uninitialised memory in the release); one image alone takes the same
 release's other one, whose weights nothing trains).
 """
 
-__all__ = ["GLMixer", "LevelFusion", "MatchEA", "MatchGL", "MatchLinear", "TransKD"]
+__all__ = ["GLMixer", "LevelFusion", "MatchEA", "MatchGL", "MatchLinear", "TransKD", "transkd"]
 
 from collections.abc import Callable, Sequence
 
@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from apps.vision.backbones.base import Backbone
+from apps.vision.backbones.checkpoints import load_backbone
 from apps.vision.segmentation.models.distillation import context_loss
 from apps.vision.segmentation.models.layers import ConvNorm, maps, resize
-from apps.vision.segmentation.models.segmenter import EncoderDecoder, Logits, Segmenter
+from apps.vision.segmentation.models.segmenter import EncoderDecoder, Head, Logits, Segmenter
 from core.ops.attend import attend
 from core.resample import ConvEmbed
 
@@ -180,6 +181,8 @@ class TransKD(Segmenter):
         match: compares patch embeddings; made by one of the classes above from the widths of student and teacher.
         mid: width of the fusion.
         weights: of the levels' embeddings in the loss.
+        teacher_weights: file that fills the teacher when training begins: a checkpoint of `omnimix segmentation fit`
+            or a release's; it is trained already if not given.
         official: see `LevelFusion`.
 
     Attributes:
@@ -193,10 +196,12 @@ class TransKD(Segmenter):
         match: Callable[[Sequence[int], Sequence[int]], MatchLinear] | None = MatchLinear,
         mid: int = 64,
         weights: Sequence[float] = WEIGHTS,
+        teacher_weights: str | None = None,
         official: bool = False,
     ) -> None:
         super().__init__()
         self.aux: Tensor | None = None
+        self.teacher_weights = teacher_weights
         self.student, self.weights = student, tuple(weights)
         # In a list: no part of the state, and nothing trains it.
         self._teacher = [teacher.eval().requires_grad_(False)]
@@ -206,6 +211,17 @@ class TransKD(Segmenter):
             for n, (a, b) in enumerate(zip(own, teacher.channels, strict=True))
         )
         self.match = None if match is None else match(own, teacher.channels)
+
+    def train(self, mode: bool = True) -> "TransKD":
+        """Reads the teacher's weights, once; a student that is evaluated needs none.
+
+        Raises:
+            UserError: the file is missing or of another network.
+        """
+        if mode and self.teacher_weights is not None:
+            load_backbone(self._teacher[0], self.teacher_weights)
+            self.teacher_weights = None
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Logits:
         """(B, 3, H, W) -> the student's logits; in training also `aux`."""
@@ -244,3 +260,25 @@ class TransKD(Segmenter):
             y = stage.mix(y)  # type: ignore[operator]
             features.append(y)
         return embeddings, features
+
+
+def transkd(
+    classes: int,
+    backbone: Backbone,
+    head: Head,
+    teacher: Backbone,
+    teacher_weights: str,
+    match: Callable[[Sequence[int], Sequence[int]], MatchLinear] | None = MatchLinear,
+    mid: int = 64,
+) -> TransKD:
+    """`TransKD` of a student from its parts.
+
+    Args:
+        classes: numbers that are predicted for a pixel.
+        backbone, head: of the student, as in `EncoderDecoder`.
+        teacher: a backbone with as many levels.
+        teacher_weights: its checkpoint.
+        match: compares patch embeddings.
+        mid: width of the fusion.
+    """
+    return TransKD(EncoderDecoder(classes, backbone, head), teacher, match, mid, teacher_weights=teacher_weights)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from apps.vision.segmentation.binary_losses import BinaryCrossEntropy, Boundary, NormalisedFocal, edges
 from apps.vision.segmentation.goldens import GOLDENS
 from apps.vision.segmentation.losses import CrossEntropy, DeepSupervision, Dice, Focal, Ohem
+from apps.vision.segmentation.models import Logits
 from core.verify import read, verify
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -145,10 +146,10 @@ def test_deep_supervision(pair):
     other = logits + 1 / (1 + logits.abs())
     total = DeepSupervision(Ohem(), (0.4, 0.2), CrossEntropy())
     expected = Ohem()(logits, labels) + 0.4 * CrossEntropy()(other, labels) + 0.2 * CrossEntropy()(-other, labels)
-    assert torch.allclose(total(logits, (other, -other), labels), expected)
-    assert torch.equal(total(logits, (), labels), Ohem()(logits, labels))
+    assert torch.allclose(total(Logits(logits, (other, -other)), {"labels": labels}), expected)
+    assert torch.equal(total(Logits(logits), {"labels": labels}), Ohem()(logits, labels))
     with pytest.raises(ValueError, match="1 helping heads and 2 weights"):
-        total(logits, (other,), labels)
+        total(Logits(logits, (other,)), {"labels": labels})
 
 
 def test_errors(pair):

@@ -17,7 +17,7 @@ from apps.vision.segmentation.data.folders import Folder, read_classes
 from apps.vision.segmentation.data.items import semantic
 from apps.vision.segmentation.data.masks import read_mask, voc_palette, write_mask
 from apps.vision.segmentation.data.scenes import CLASSES, StreetScenes, street
-from apps.vision.segmentation.data.statistics import count, enet_weights, median_frequency_weights
+from apps.vision.segmentation.data.statistics import Counts, count, enet_weights, median_frequency_weights, mild_weights
 from apps.vision.segmentation.data.voc import PascalVoc
 from apps.vision.segmentation.metrics.panoptic import Segment
 
@@ -214,9 +214,10 @@ def test_colour_alone_does_not_tell_the_classes():
 
 
 def test_class_weights():
-    pixels, present = np.array([60, 30, 10, 0]), np.array([100, 100, 50, 0])
-    assert median_frequency_weights(pixels, present) == pytest.approx([0.5, 1.0, 1.5, 0.0])
-    assert enet_weights(pixels)[0] == pytest.approx(1 / math.log(1.02 + 0.6))
+    counts = Counts(4)
+    counts.pixels, counts.present = np.array([60, 30, 10, 0]), np.array([100, 100, 50, 0])
+    assert median_frequency_weights(counts) == pytest.approx([0.5, 1.0, 1.5, 0.0])
+    assert enet_weights(counts)[0] == pytest.approx(1 / math.log(1.02 + 0.6))
     # CamVid's training set: counts of its labels, weights of SegNet and ENet.
     camvid = [10682767, 14750079, 623349, 20076880, 2845085, 6166762, 743859, 714595, 3719877, 405385, 184967]
     where = [
@@ -232,7 +233,10 @@ def test_class_weights():
         54777600,
         34732800,
     ]
-    weights = median_frequency_weights(np.array(camvid), np.array(where))
+    counts = Counts(11)
+    counts.pixels, counts.present = np.array(camvid), np.array(where)
+    weights = median_frequency_weights(counts)
     published = [0.279, 0.202, 4.787, 0.149, 1.0, 0.422, 3.847, 1.974, 0.789, 6.375, 8.859]
     assert weights == pytest.approx(published, abs=1e-3)
-    assert enet_weights(np.array(camvid))[:3] == pytest.approx([5.60, 4.30, 33.57], abs=0.01)
+    assert enet_weights(counts)[:3] == pytest.approx([5.60, 4.30, 33.57], abs=0.01)
+    assert 10 < max(mild_weights(counts)) < 10.5

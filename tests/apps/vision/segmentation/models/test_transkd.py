@@ -9,7 +9,8 @@ from apps.vision.backbones.mit import MiT, mit_b0, mit_b1, mit_b2
 from apps.vision.segmentation.models.distillation import channel_loss, context_loss
 from apps.vision.segmentation.models.segformer import SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder
-from apps.vision.segmentation.models.transkd import LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD
+from apps.vision.segmentation.models.transkd import LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD, transkd
+from core.errors import UserError
 from core.mixers import auxiliary_loss
 
 
@@ -76,3 +77,23 @@ def test_losses_are_zero_for_equal_maps_and_finite_for_far_ones():
     assert context_loss(maps, maps) == 0
     assert channel_loss(maps[0], maps[0]).abs() < 1e-6
     assert channel_loss(maps[0] * 1e4, maps[0] * -1e4, 1.0).isfinite()
+
+
+def test_the_teacher_is_read_when_training_begins(tmp_path):
+    """From a checkpoint of ours; a student that is evaluated needs no file."""
+    torch.manual_seed(0)
+    sizes = {"heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1), "drop_path": 0.0}
+    student, teacher, trained = (MiT(dims, **sizes) for dims in ((4, 4, 8, 8), (8, 8, 16, 16), (8, 8, 16, 16)))
+    path = tmp_path / "best.ckpt"
+    torch.save({"state_dict": {f"net.backbone.{k}": v for k, v in trained.state_dict().items()}}, path)
+    net = transkd(3, student, partial(SegFormerHead, dim=8), teacher, str(path)).eval()
+    assert net(torch.randn(1, 3, 32, 32)).main.shape == (1, 3, 32, 32) and net.aux is None
+    net.train()
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[name])
+    net(torch.randn(2, 3, 32, 32))
+    net.aux.backward()
+    assert not any("teacher" in name for name in net.state_dict())
+    wrong = transkd(3, student, partial(SegFormerHead, dim=8), MiT((8, 8, 16, 24), **sizes), str(path))
+    with pytest.raises(UserError, match=r"best.ckpt: its backbone does not fit MiT"):
+        wrong.train()

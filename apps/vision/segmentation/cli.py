@@ -1,0 +1,15 @@
+"""`omnimix segmentation`."""
+
+__all__ = ["main"]
+
+import apps.vision.segmentation.models  # noqa: F401 (so that --model.network P2AT is found)
+from apps.vision.segmentation.data.datamodule import SegmentationData
+from apps.vision.segmentation.evaluate import evaluate
+from apps.vision.segmentation.predict import predict
+from apps.vision.segmentation.task import SegmentationTask
+from core.training.cli import Application, run
+
+
+def main(arguments: list[str]) -> int:
+    """One command; see `omnimix segmentation`."""
+    return run(Application("segmentation", SegmentationTask, SegmentationData, evaluate, predict), arguments)

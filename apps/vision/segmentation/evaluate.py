@@ -1,0 +1,205 @@
+"""Evaluation: mean IoU of one confusion matrix, panoptic quality and mask AP where the data has segments."""
+
+__all__ = ["COLUMNS", "collect", "evaluate", "of_places", "published", "values"]
+
+import io
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from apps.vision.segmentation.baselines import prior
+from apps.vision.segmentation.cost import cost
+from apps.vision.segmentation.data.datamodule import SegmentationData
+from apps.vision.segmentation.data.items import labels_of
+from apps.vision.segmentation.metrics.confusion import Scores, confusion, scores
+from apps.vision.segmentation.metrics.panoptic import PanopticQuality, Summary
+from apps.vision.segmentation.models import Panoptic
+from apps.vision.segmentation.pictures import Sample, sections, sum_of
+from apps.vision.segmentation.published import PANOPTIC, SEMANTIC
+from apps.vision.segmentation.task import SegmentationTask
+from apps.vision.segmentation.truth import pieces, true_pieces
+from core.training.gather import gathered
+from core.training.report import Row, Table
+from core.training.results import hardware
+from core.training.task import Evaluation
+
+COLUMNS = ["mIoU", "mean accuracy", "pixel accuracy"]
+
+
+def evaluate(task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData, ckpt_path: str | None) -> Evaluation:
+    """Everything at the size of the labels; void pixels do not count."""
+    started = time.perf_counter()
+    task.restore_facts(ckpt_path)
+    task.prepare(data)
+    samples, quality = collect(task, trainer, data, ckpt_path)
+    names = task.facts["classes"]
+    total = scores(sum_of(samples))
+    rows, baseline = [Row(task.label, values(total), ours=True)], None
+    if data.train is not None:
+        row, baseline = of_places(data)
+        rows.append(row)
+    rows += published(data)
+    views = _views(task)
+    caption = f"{views}; seed {task.config.get('seed_everything')}; {hardware()}."
+    tables = [
+        Table(
+            f"{data.label}: {len(samples)} images, {len(names)} classes",
+            COLUMNS,
+            rows,
+            f"Percent, from one confusion matrix at the size of the labels, void left out; {caption}",
+            digits=1,
+            higher=frozenset(COLUMNS),
+        ),
+        _classes(total, baseline, names, caption),
+    ]
+    metrics = values(total)
+    if quality is not None:
+        tables.insert(1, _panoptic(task.label, data.label, quality, caption))
+        metrics |= {"PQ": 100 * quality.all.pq, "SQ": 100 * quality.all.sq, "RQ": 100 * quality.all.rq}
+    tables.append(_cost(task, data))
+    said = f", panoptic quality {metrics['PQ']:.1f}" if quality is not None else ""
+    return Evaluation(
+        task="segmentation",
+        protocol="mean IoU of one confusion matrix at label size, void left out",
+        data=data.label,
+        split="test",
+        model=task.label,
+        metrics=metrics,
+        tables=tables,
+        sections=sections(samples, data.part("test"), names, task.facts["palette"]),
+        sentence=f"{task.label} segments {len(samples)} images of {data.label}: mean IoU {metrics['mIoU']:.1f} %, "
+        f"{metrics['pixel accuracy']:.1f} % of the pixels right{said}.",
+        seconds=time.perf_counter() - started,
+    )
+
+
+def collect(
+    task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData, ckpt_path: str | None
+) -> tuple[list[Sample], Summary | None]:
+    """A confusion matrix and the compressed class map of every test image, in their order, and panoptic quality."""
+    part, classes = data.part("test"), len(task.facts["classes"])
+    tally = Tally(task, classes)
+    trainer.callbacks.append(tally)  # type: ignore[attr-defined]
+    trainer.forecasts(task, data.loader(part), ckpt_path, keep=False)  # type: ignore[attr-defined]
+    trainer.callbacks.remove(tally)  # type: ignore[attr-defined]
+    found = gathered(tally.found)
+    quality = tally.quality
+    # The processes' counts are added up when they are asked for.
+    summary = quality.compute() if quality is not None and (quality.tp + quality.fp + quality.fn).sum() else None
+    return [found[index] for index in range(len(part))], summary
+
+
+class Tally(pl.Callback):
+    """Counts every result when it is there, so that memory does not grow with the number of images.
+
+    Args:
+        task: that makes the results.
+        classes: K.
+    """
+
+    def __init__(self, task: SegmentationTask, classes: int) -> None:
+        self.classes, self.found = classes, dict[int, Sample]()
+        self.quality = None if task.quality is None else PanopticQuality(task.quality.categories)
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        """Of one image."""
+        index, found = outputs["index"], outputs["classes"]
+        labels, made = batch["labels"][0].cpu(), outputs["panoptic"]
+        matrix = confusion(labels, found.long(), self.classes)
+        self.found[index] = Sample(index, batch["name"][0], matrix, compressed(found))
+        truth = true_pieces(batch, 0)
+        if self.quality is not None and truth is not None and isinstance(made, Panoptic):
+            self.quality.update(*truth, *pieces(made), where=batch["name"][0])
+
+
+def compressed(classes: Tensor) -> bytes:
+    """A class map as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(classes.numpy().astype(np.uint8)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def values(found: Scores) -> dict[str, float]:
+    """Percent by column."""
+    return dict(zip(COLUMNS, (100 * found.miou, 100 * found.macc, 100 * found.aacc), strict=True))
+
+
+def of_places(data: SegmentationData) -> tuple[Row, Scores]:
+    """The commonest class of each place, learnt from the training masks, on the test images."""
+    part, test, classes = data.part("train"), data.part("test"), len(data.classes)
+    guess = prior((part.scene(n) for n in range(len(part))), classes)
+    matrix = torch.zeros(classes, classes, dtype=torch.int64)
+    for n in range(len(test)):
+        labels = labels_of(test.scene(n))
+        matrix += confusion(labels, guess((labels.shape[0], labels.shape[1])), classes)
+    return Row("commonest class of each place", values(scores(matrix))), scores(matrix)
+
+
+def published(data: SegmentationData) -> list[Row]:
+    """Rows of the papers for this set, where they have any."""
+    note = "published, not run here"
+    return [Row(system, {"mIoU": value}, note) for system, value in SEMANTIC.get(data.label, {}).items()]
+
+
+def _views(task: SegmentationTask) -> str:
+    """How images were looked at."""
+    if task.windows is None:
+        how = "whole images"
+    else:
+        size, stride = task.windows.size, task.windows.stride
+        how = f"windows of {size[0]} x {size[1]} every {stride[0]} x {stride[1]} pixels"
+    scales = "" if task.scales == (1.0,) else f", scales {', '.join(f'{s:g}' for s in task.scales)}"
+    return how + scales + (", mirrored too" if task.flip else "")
+
+
+def _classes(found: Scores, baseline: Scores | None, names: list[str], caption: str) -> Table:
+    """One row a class."""
+    columns = ["IoU", "accuracy", "share of pixels"] + (["IoU of the commonest class"] if baseline else [])
+    share = found.labelled / found.labelled.sum().clamp(min=1)
+    rows = []
+    for n, name in enumerate(names):
+        values = {"IoU": found.iou[n], "accuracy": found.accuracy[n], "share of pixels": share[n]}
+        if baseline is not None:
+            values["IoU of the commonest class"] = baseline.iou[n]
+        known = {column: 100 * float(value) for column, value in values.items() if not torch.isnan(value)}
+        rows.append(Row(name, known, "" if "accuracy" in known else "not in the labels", ours=True))
+    return Table("By class", columns, rows, f"Percent; {caption}", digits=1, higher=frozenset(columns))
+
+
+def _panoptic(label: str, data: str, found: Summary, caption: str) -> Table:
+    columns = ["PQ", "SQ", "RQ", "PQ things", "PQ stuff"]
+    values = {
+        "PQ": found.all.pq,
+        "SQ": found.all.sq,
+        "RQ": found.all.rq,
+        "PQ things": found.things.pq,
+        "PQ stuff": found.stuff.pq,
+    }
+    rows = [Row(label, {name: 100 * value for name, value in values.items() if value == value}, ours=True)]
+    rows += [Row(name, {"PQ": value}, "published, not run here") for name, value in PANOPTIC.get(data, {}).items()]
+    return Table(
+        "Panoptic quality", columns, rows, f"Percent, as panopticapi counts; {caption}", digits=1,
+        higher=frozenset(columns),
+    )  # fmt: skip
+
+
+def _cost(task: SegmentationTask, data: SegmentationData) -> Table:
+    """Of one image of the test."""
+    height, width = data.part("test").scene(0).image.shape[1:]
+    found = cost(task, (height, width))
+    values = {"parameters in M": found.parameters / 1e6, "GMAC": found.macs / 1e9, "images/s": found.speed}
+    return Table(
+        f"Cost of an image of {height} x {width}",
+        list(values),
+        [Row(task.label, values, ours=True)],
+        f"Multiplications of matrix products and convolutions; one image at a time, median of several; {hardware()}.",
+        digits=2,
+        higher=frozenset(["images/s"]),
+    )

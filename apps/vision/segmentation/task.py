@@ -1,0 +1,207 @@
+"""Segmentation as a Lightning task: any network of `apps.vision.segmentation.models` on any `SegmentationData`."""
+
+__all__ = ["SegmentationTask"]
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from apps.vision.segmentation.data.datamodule import SegmentationData
+from apps.vision.segmentation.data.items import Batch
+from apps.vision.segmentation.data.statistics import Counts
+from apps.vision.segmentation.inference import Windows, class_map
+from apps.vision.segmentation.losses import CrossEntropy, DeepSupervision, PixelLoss
+from apps.vision.segmentation.metrics.confusion import Confusion
+from apps.vision.segmentation.metrics.panoptic import PanopticQuality
+from apps.vision.segmentation.models import EncoderDecoder, PanopticSegmenter, Segmenter
+from apps.vision.segmentation.truth import pieces, true_pieces
+from core.errors import UserError
+from core.mixers import auxiliary_loss
+from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_class
+
+# ImageNet's, of images in [0, 1].
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class SegmentationTask(Task):
+    """Trains a network on images and masks.
+
+    Validation is the mean IoU of one confusion matrix over all images, at the size of their labels; of networks that
+    tell objects apart also the panoptic quality, where the data has segments.
+
+    Args:
+        network: builds the network from the number of classes.
+        criterion: loss of (what the network made, batch); cross entropy, helping heads with 0.4, if not given.
+        class_weights: makes weights from the pixels of each class in the training images, for losses that take them and
+            have none.
+        optimizer: makes the optimiser.
+        schedule: makes the learning-rate schedule.
+        monitor: logged value that chooses the checkpoint: val_miou or val_pq.
+        mean, std: of the colours that the network is used to, R G B in [0, 1]; ImageNet's by default.
+        windows: evaluate and predict in sliding windows; whole images if not given.
+        scales: of the image in evaluation and prediction.
+        flip: look at the mirrored image, too.
+        memory_mb: what scores that wait for other windows may take.
+    """
+
+    mode = "max"
+
+    def __init__(
+        self,
+        network: Callable[[int], Segmenter],
+        criterion: nn.Module | None = None,
+        class_weights: Callable[[Counts], list[float]] | None = None,
+        optimizer: OptimizerFactory = torch.optim.AdamW,
+        schedule: ScheduleFactory | None = None,
+        monitor: str = "val_miou",
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+        windows: Windows | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        memory_mb: int = 2000,
+    ):
+        super().__init__(optimizer, schedule)
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(
+                f"--model.mean {list(mean)} and --model.std {list(std)} must be three numbers each, std > 0."
+            )
+        self.network, self.class_weights, self.monitor = network, class_weights, monitor
+        self.criterion = criterion or DeepSupervision(CrossEntropy())
+        self.windows, self.scales, self.flip, self.memory_mb = windows, tuple(scales), flip, memory_mb
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(list(values))[:, None, None], persistent=False)
+        self.net: Segmenter | None = None
+        self.mean_loss = MeanMetric()
+        # In the checkpoint, so that the mean of an epoch that was interrupted is that of the whole epoch.
+        self.mean_loss.persistent(True)
+        self.confusion: Confusion | None = None
+        self.quality: PanopticQuality | None = None
+
+    @property
+    def label(self) -> str:
+        """The network's name: head and backbone, its class, or the function that makes a published variant."""
+        if isinstance(self.net, EncoderDecoder):
+            return f"{type(self.net.head).__name__} on {type(self.net.backbone).__name__}"
+        name = getattr(self.network, "__name__", "")
+        return name if name and name != "<lambda>" else factory_class(self.network).__name__
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule
+        if data is None:
+            return
+        self.prepare(data)
+        if stage == "fit" and self.class_weights is not None:
+            weights = torch.tensor(self.class_weights(data.counts()))
+            for loss in self.criterion.modules():
+                if isinstance(loss, PixelLoss) and loss.weights is None:
+                    loss.weights = weights
+
+    def prepare(self, data: SegmentationData) -> None:
+        """Builds the network, once; the classes are those of the checkpoint where there is one.
+
+        Raises:
+            UserError: the checkpoint was trained on other classes; the network cannot be built for these.
+        """
+        if self.net is not None:
+            return
+        given = {
+            "classes": list(data.classes),
+            "things": list(data.things),
+            "palette": [list(colour) for colour in data.palette] if data.palette else None,
+        }
+        if self.facts:
+            trained = self.facts["classes"]
+            if given["classes"] and given["classes"] != trained:
+                raise UserError(
+                    f"--data: has the classes {_listed(given['classes'])}, the checkpoint was trained on "  # type: ignore[arg-type]
+                    f"{_listed(trained)}; use the data it was trained for, or predict files alone."
+                )
+            given = self.facts
+        elif not given["classes"]:
+            raise UserError("--data: says no classes; name a set with --data.train, or a checkpoint with --ckpt_path.")
+        classes = len(given["classes"])  # type: ignore[arg-type]
+        try:
+            self.net = self.network(classes)
+        except ValueError as error:
+            raise UserError(f"--model.network: {error}.") from None
+        if isinstance(self.net, PanopticSegmenter):
+            self.net.things = tuple(given["things"])  # type: ignore[arg-type]
+            self.quality = PanopticQuality({n: n in self.net.things for n in range(classes)})
+        elif self.monitor == "val_pq":
+            raise UserError(f"--model.monitor val_pq: {self.label} does not tell objects apart; use val_miou.")
+        self.confusion = Confusion(classes)
+        self.facts = given
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """Images in [0, 1] as the network is used to them."""
+        return (image - self.mean) / self.std
+
+    def forward(self, image: Tensor) -> Any:
+        """(B, 3, H, W) in [0, 1] -> what the network makes."""
+        assert self.net is not None
+        return self.net(self.normalised(image))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        assert self.net is not None
+        loss = self.criterion(self(batch["image"]), batch) + auxiliary_loss(self.net)
+        self.mean_loss.update(loss.detach(), weight=len(batch["image"]))
+        self.log("train_loss", self.mean_loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def classes(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """(1, 3, H, W) in [0, 1] -> (H, W) classes; in windows and views as asked for."""
+        return class_map(self, image, self.windows, self.scales, self.flip, size, self.memory_mb)
+
+    def panoptic(self, image: Tensor) -> Any:
+        """Segments of one image (1, 3, H, W), whole and as it is; None if the network does not tell objects apart."""
+        return self.net.panoptic(self.normalised(image))[0] if isinstance(self.net, PanopticSegmenter) else None
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._look(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._look(batch)
+
+    def _look(self, batch: Batch) -> None:
+        assert self.confusion is not None
+        for n in range(len(batch["image"])):
+            image, labels = batch["image"][n : n + 1], batch["labels"][n]
+            self.confusion.update(labels, self.classes(image, (labels.shape[0], labels.shape[1])))
+            found, truth = self.panoptic(image), true_pieces(batch, n)
+            if self.quality is not None and truth is not None:
+                self.quality.update(*truth, *pieces(found), where=batch["name"][n])
+
+    def on_validation_epoch_end(self) -> None:
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._score("test")
+
+    def _score(self, part: str) -> None:
+        assert self.confusion is not None
+        found = self.confusion.compute()
+        self.log(f"{part}_miou", torch.tensor(found.miou), prog_bar=True)
+        self.log(f"{part}_accuracy", torch.tensor(found.aacc))
+        self.confusion.reset()
+        if self.quality is not None:
+            self.log(f"{part}_pq", torch.tensor(self.quality.compute().all.pq), prog_bar=True)
+            self.quality.reset()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Classes of an image and, from networks that tell objects apart, its segments; on the host."""
+        image = batch["image"]
+        labels = batch["labels"][0]
+        found = self.panoptic(image)
+        return {
+            "index": batch["index"][0],
+            "classes": self.classes(image, (labels.shape[0], labels.shape[1])).to(torch.uint8).cpu(),
+            "panoptic": None if found is None else type(found)(*(part.cpu() for part in found)),
+        }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])} ... ({len(names)})" if len(names) > 3 else ", ".join(names)
