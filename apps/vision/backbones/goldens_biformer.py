@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from apps.vision.backbones.biformer import BiFormer, InputConvAttention
-from apps.vision.backbones.goldens_common import Whole, call_whole, channels_first, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.names_biformer import biformer_release, input_conv_rules, routing_rules
+from apps.vision.golden_calls import channels_first
 from core.checkpoint import Mapping
 from core.mixers import BiLevelRoutingAttention
 from core.verify import Facts, Golden

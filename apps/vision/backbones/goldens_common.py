@@ -1,17 +1,6 @@
 """How the releases' networks are called in golden files: images in, feature maps in the release's layout out."""
 
-__all__ = [
-    "Whole",
-    "call_part",
-    "call_pyramid",
-    "call_tokens",
-    "call_whole",
-    "channels_first",
-    "flat",
-    "on_map",
-    "pair",
-    "released",
-]
+__all__ = ["Whole", "call_pyramid", "call_whole", "released"]
 
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +11,7 @@ from torch import Tensor, nn
 from apps.vision.backbones.base import Backbone, Normed
 from apps.vision.backbones.classifier import Classifier
 from apps.vision.backbones.names import Release
+from apps.vision.golden_calls import channels_first
 from core.checkpoint import Mapping
 from core.verify import Facts
 
@@ -34,21 +24,6 @@ class Whole(Classifier):
         return features, self.head(features[-1])
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """A number for both axes, or one each."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """(B, H, W, C) -> (B, C, H, W)."""
-    return x.movedim(-1, 1)
-
-
-def flat(x: Tensor) -> Tensor:
-    """(B, H, W, C) -> (B, H W, C)."""
-    return x.flatten(1, 2)
-
-
 def call_whole(layout: Callable[[Tensor], Tensor]) -> Callable[[Callable, dict[str, Tensor]], dict[str, Tensor]]:
     """Logits and the features of every level."""
 
@@ -59,31 +34,9 @@ def call_whole(layout: Callable[[Tensor], Tensor]) -> Callable[[Callable, dict[s
     return call
 
 
-def call_part(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
-    """A part of a network on a map (B, C, H, W)."""
-    (x,) = inputs.values()
-    return channels_first(run(x.movedim(1, -1)))
-
-
 def call_pyramid(run: Callable, inputs: dict[str, Tensor]) -> list[Tensor]:
     """Feature maps (B, C, H, W)."""
     return [channels_first(x) for x in run(next(iter(inputs.values())))]
-
-
-def call_tokens(run: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Flat tokens (B, H W, C) of a map whose size the module knows as `size`, and back."""
-    return flat(run(next(iter(inputs.values())).unflatten(1, run.module.size)))
-
-
-def on_map(build: Callable[[Facts], nn.Module], size: Callable[[Facts], tuple[int, int]]) -> Callable:
-    """A module that knows the size of its map, for `call_tokens`."""
-
-    def make(facts: Facts) -> nn.Module:
-        module = build(facts)
-        module.size = size(facts)  # type: ignore[assignment]
-        return module
-
-    return make
 
 
 def released(build: Callable[[Facts], nn.Module], names: Callable[[Any], Release]) -> Callable[[Facts], Mapping]:

@@ -5,9 +5,10 @@ __all__ = ["CONVNEXT"]
 from torch import nn
 
 from apps.vision.backbones.convnext import ConvBranch, ConvNeXt
-from apps.vision.backbones.goldens_common import Whole, call_part, call_whole, channels_first, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.names_convnext import convnext_release
 from apps.vision.backbones.parts import no_norm
+from apps.vision.golden_calls import call_part, channels_first
 from core.blocks import PreNorm
 from core.checkpoint import Mapping, same
 from core.verify import Facts, Golden

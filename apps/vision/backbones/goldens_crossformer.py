@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from apps.vision.backbones.crossformer import Cooling, CrossFormer, crossformer_block
-from apps.vision.backbones.goldens_common import Whole, call_tokens, call_whole, flat, on_map, pair, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.names_crossformer import (
     crossformer_attention_rules,
     crossformer_block_rules,
     crossformer_official,
 )
+from apps.vision.golden_calls import call_tokens, flat, on_map, pair
 from core.blocks import Block
 from core.checkpoint import Mapping, derive, same
 from core.mixers.groups import GroupAttention

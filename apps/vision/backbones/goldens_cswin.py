@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from apps.vision.backbones.cswin import CSWin, cswin_block
-from apps.vision.backbones.goldens_common import Whole, call_tokens, call_whole, flat, on_map, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.names_cswin import cswin_block_rules, cswin_official
+from apps.vision.golden_calls import call_tokens, flat, on_map
 from core.checkpoint import Mapping, same
 from core.mixers.stripe_attention import Stripes
 from core.verify import Facts, Golden

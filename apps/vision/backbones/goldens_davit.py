@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from apps.vision.backbones.base import Normed
 from apps.vision.backbones.davit import DaViT, DaViTBlock
-from apps.vision.backbones.goldens_common import call_pyramid, call_tokens, on_map, pair, released
+from apps.vision.backbones.goldens_common import call_pyramid, released
 from apps.vision.backbones.names_davit import davit_block_rules, davit_channel_rules, davit_official
+from apps.vision.golden_calls import call_tokens, on_map, pair
 from core.checkpoint import Mapping
 from core.mixers import ChannelGroupAttention, Mixer, WindowAttention
 from core.positions import ConditionalPosition

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from apps.vision.backbones.goldens_common import Whole, call_part, call_whole, channels_first, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.hornet import HorNet
 from apps.vision.backbones.names_hornet import gated_conv_rules, hornet_release
+from apps.vision.golden_calls import call_part, channels_first
 from core.checkpoint import Mapping
 from core.mixers import GlobalLocalFilter, RecursiveGatedConv
 from core.verify import Facts, Golden

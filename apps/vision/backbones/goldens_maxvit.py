@@ -8,9 +8,10 @@ __all__ = ["MAXVIT"]
 
 from torch import nn
 
-from apps.vision.backbones.goldens_common import Whole, call_whole, channels_first, pair, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.maxvit import MaxViT, maxvit_blocks
 from apps.vision.backbones.names_maxvit import maxvit_attention_rules, maxvit_timm
+from apps.vision.golden_calls import channels_first, pair
 from core.channels import MLP
 from core.checkpoint import Mapping, derive
 from core.verify import Facts, Golden

@@ -7,9 +7,10 @@ __all__ = ["MIT"]
 
 from torch import nn
 
-from apps.vision.backbones.goldens_common import call_pyramid, call_tokens, on_map, released
+from apps.vision.backbones.goldens_common import call_pyramid, released
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names_mit import mit_attention_rules, mit_official
+from apps.vision.golden_calls import call_tokens, on_map
 from core.checkpoint import Mapping
 from core.mixers import ReducedAttention
 from core.verify import Facts, Golden

@@ -4,9 +4,10 @@ __all__ = ["DINAT"]
 
 from torch import nn
 
-from apps.vision.backbones.goldens_common import Whole, call_whole, pair, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.names_nat import nat_release, neighbourhood_rules
 from apps.vision.backbones.nat import NAT
+from apps.vision.golden_calls import pair
 from core.checkpoint import Mapping
 from core.mixers import NeighbourhoodAttention
 from core.verify import Facts, Golden

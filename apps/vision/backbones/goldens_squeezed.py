@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from apps.vision.backbones.efficientvit import EfficientViT
-from apps.vision.backbones.goldens_common import Whole, call_part, call_whole, channels_first, released
+from apps.vision.backbones.goldens_common import Whole, call_whole, released
 from apps.vision.backbones.names_squeezed import (
     SKIPPED,
     cascaded_rules,
@@ -16,6 +16,7 @@ from apps.vision.backbones.names_squeezed import (
     single_head_rules,
 )
 from apps.vision.backbones.shvit import SHViT
+from apps.vision.golden_calls import call_part, channels_first
 from core.checkpoint import Mapping
 from core.mixers import CascadedGroupAttention, SingleHeadAttention
 from core.verify import Facts, Golden

@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from apps.vision.backbones.base import Normed
-from apps.vision.backbones.goldens_common import Whole, call_pyramid, call_whole, pair, released
+from apps.vision.backbones.goldens_common import Whole, call_pyramid, call_whole, released
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.names_swin import swin_official
 from apps.vision.backbones.swin import Swin, swin_blocks
+from apps.vision.golden_calls import pair
 from core.checkpoint import derive, same
 from core.positions import LearnedPosition
 from core.verify import Facts, Golden

@@ -1,15 +1,14 @@
 """The names of a release, as data, and which of them a network of ours takes."""
 
-__all__ = ["Release", "third", "thirds"]
+__all__ = ["Release"]
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from apps.vision.backbones.base import Normed
 from apps.vision.backbones.classifier import Classifier
-from core.checkpoint import Mapping, Rule, derive, same
+from core.checkpoint import Mapping, Rule
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,3 @@ class Release:
         rules = [replace(rule, target=part + rule.target) for part in taken for rule in parts[part]]
         spare = [name for part, own in parts.items() if part not in taken for rule in own for name in rule.sources]
         return Mapping(*rules, ignore=(*self.ignore, *spare))
-
-
-def third(number: int) -> Callable[[Tensor], Tensor]:
-    """One of three equal parts along the first axis."""
-    return lambda fused: fused.chunk(3)[number]
-
-
-def thirds(ours: str, theirs: str) -> tuple[Rule, ...]:
-    """q, k and v of a `GroupAttention` out of a release's one projection, and its output projection."""
-    split = [derive(f"{ours}{name}.{{p}}", f"{theirs}qkv.{{p}}", third(i)) for i, name in enumerate("qkv")]
-    return (*split, same(f"{ours}out.{{p}}", f"{theirs}proj.{{p}}"))

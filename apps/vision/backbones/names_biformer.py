@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from apps.vision.backbones.biformer import BiFormer, InputConvAttention
-from apps.vision.backbones.names import Release, thirds
+from apps.vision.backbones.names import Release
+from apps.vision.rules import thirds
 from core.checkpoint import Rule, derive, same
 
 

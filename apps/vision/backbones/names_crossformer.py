@@ -3,7 +3,8 @@
 __all__ = ["crossformer_attention_rules", "crossformer_block_rules", "crossformer_official"]
 
 from apps.vision.backbones.crossformer import Cooling, CrossFormer
-from apps.vision.backbones.names import Release, thirds
+from apps.vision.backbones.names import Release
+from apps.vision.rules import frame_rules, thirds
 from core.checkpoint import Rule, same
 
 
@@ -21,11 +22,8 @@ def crossformer_attention_rules(ours: str, theirs: str) -> tuple[Rule, ...]:
 def crossformer_block_rules(ours: str, theirs: str) -> tuple[Rule, ...]:
     """One block, without the cooling behind it."""
     return (
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs),
         *crossformer_attention_rules(f"{ours}mix.inner.groups.", f"{theirs}attn."),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
     )
 
 

@@ -4,19 +4,17 @@ __all__ = ["cswin_block_rules", "cswin_official"]
 
 from apps.vision.backbones.cswin import CSWin
 from apps.vision.backbones.names import Release
+from apps.vision.rules import frame_rules
 from core.checkpoint import Rule, same
 
 
 def cswin_block_rules(ours: str, theirs: str) -> tuple[Rule, ...]:
     """One block."""
     return (
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs),
         same(f"{ours}mix.inner.qkv.{{p}}", f"{theirs}qkv.{{p}}"),
         same(f"{ours}mix.inner.branches.{{b}}.lepe.{{p}}", f"{theirs}attns.{{b}}.get_v.{{p}}"),
         same(f"{ours}mix.inner.out.{{p}}", f"{theirs}proj.{{p}}"),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
     )
 
 

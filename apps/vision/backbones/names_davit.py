@@ -3,7 +3,8 @@
 __all__ = ["davit_block_rules", "davit_channel_rules", "davit_official", "davit_timm"]
 
 from apps.vision.backbones.davit import DaViT
-from apps.vision.backbones.names import Release, thirds
+from apps.vision.backbones.names import Release
+from apps.vision.rules import frame_rules, thirds
 from core.checkpoint import Rule, same
 from core.mixers import WindowAttention
 
@@ -21,11 +22,8 @@ def davit_block_rules(ours: str, theirs: str, *, windows: bool, positions: tuple
     mixer, other = f"{ours}mix.inner.", f"{theirs}attn."
     return (
         *(same(f"{ours}positions.{i}.{{p}}", f"{theirs}{name}.proj.{{p}}") for i, name in enumerate(positions)),
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs),
         *(thirds(f"{mixer}groups.", other) if windows else davit_channel_rules(mixer, other)),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
     )
 
 

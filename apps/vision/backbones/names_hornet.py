@@ -2,10 +2,10 @@
 
 __all__ = ["gated_conv_rules", "hornet_release"]
 
-from torch import Tensor
 
 from apps.vision.backbones.hornet import HorNet
 from apps.vision.backbones.names import Release
+from apps.vision.rules import frame_rules, pointwise
 from core.checkpoint import Rule, derive, same
 
 
@@ -23,13 +23,10 @@ def hornet_release(network: HorNet) -> Release:
             same("stages.0.down.embed.proj.{p}", "downsample_layers.0.0.{p}"),
             same("stages.0.down.embed.norm.{p}", "downsample_layers.0.1.{p}"),
             *downs,
-            same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+            *frame_rules(ours, theirs, "pwconv1", "pwconv2"),
             same(f"{ours}mix.scale", f"{theirs}gamma1"),
             *gated_conv_rules(f"{ours}mix.inner.", f"{theirs}gnconv."),
-            same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
             same(f"{ours}feed.scale", f"{theirs}gamma2"),
-            same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}pwconv1.{{p}}"),
-            same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}pwconv2.{{p}}"),
         ),
         (same("norm_pooled.{p}", "norm.{p}"), same("linear.{p}", "head.{p}")),
         (same("{i}.{p}", "norm{i}.{p}"),),
@@ -40,7 +37,7 @@ def gated_conv_rules(ours: str, theirs: str) -> list[Rule]:
     """A recursive gated convolution of either kind; linear layers are 1 x 1 convolutions there."""
     pairs = (("enter", "proj_in"), ("steps.{n}", "pws.{n}"), ("leave", "proj_out"))
     return [
-        *(derive(f"{ours}{a}.{{p}}", f"{theirs}{b}.{{p}}", _linear) for a, b in pairs),
+        *(derive(f"{ours}{a}.{{p}}", f"{theirs}{b}.{{p}}", pointwise) for a, b in pairs),
         same(f"{ours}conv.weight", f"{theirs}dwconv.weight"),
         same(f"{ours}conv.bias", f"{theirs}dwconv.bias"),
         same(f"{ours}conv.filter", f"{theirs}dwconv.complex_weight"),
@@ -48,7 +45,3 @@ def gated_conv_rules(ours: str, theirs: str) -> list[Rule]:
         same(f"{ours}conv.norm.{{p}}", f"{theirs}dwconv.pre_norm.{{p}}"),
         same(f"{ours}conv.norm_after.{{p}}", f"{theirs}dwconv.post_norm.{{p}}"),
     ]
-
-
-def _linear(weight: Tensor) -> Tensor:
-    return weight.flatten(1) if weight.ndim == 4 else weight

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from apps.vision.backbones.maxvit import MaxViT
-from apps.vision.backbones.names import Release, third
+from apps.vision.backbones.names import Release
+from apps.vision.rules import frame_rules, pointwise, third
 from core.checkpoint import Rule, derive, same
 
 
@@ -26,13 +27,10 @@ def maxvit_attention_rules(ours: str, theirs: str, heads: int | None = None) -> 
     mixer, parts = f"{ours}mix.inner.groups.", range(3)
     cut = [third(i) if heads is None else _head_third(i, heads) for i in parts]
     return (
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs),
         *(derive(f"{mixer}{'qkv'[i]}.{{p}}", f"{theirs}attn.qkv.{{p}}", cut[i]) for i in parts),
         same(f"{mixer}out.{{p}}", f"{theirs}attn.proj.{{p}}"),
         derive(f"{mixer}score_bias.table", f"{theirs}attn.rel_pos.relative_position_bias_table", _turned),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
     )
 
 
@@ -55,7 +53,7 @@ _REST = (("norm", "pre_norm"), ("enter_norm", "norm1"), ("local", "conv2_kxk"), 
 
 
 def _linear(ours: str, theirs: str) -> Rule:
-    return derive(f"{ours}.{{p}}", f"{theirs}.{{p}}", lambda t: t.flatten(1) if t.ndim == 4 else t)
+    return derive(f"{ours}.{{p}}", f"{theirs}.{{p}}", pointwise)
 
 
 def maxvit_timm(backbone: MaxViT) -> Release:

@@ -4,10 +4,9 @@ __all__ = ["metaformer_release", "metaformer_timm", "poolformer_release"]
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from apps.vision.backbones.metaformer import MetaFormer, pool_head
-from apps.vision.backbones.names import Release, third
+from apps.vision.backbones.names import Release
+from apps.vision.rules import pointwise, third
 from core.checkpoint import Rule, derive, same
 
 OURS = "stages.{i}.blocks.{j}."
@@ -86,8 +85,8 @@ def _block(theirs: str, ours: str = OURS, scales: str = "layer_scale{n}.scale") 
         ]
     return [
         *rules,
-        derive(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}", _linear),
-        derive(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}", _linear),
+        derive(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}", pointwise),
+        derive(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}", pointwise),
         same(f"{ours}feed.inner.activation.{{p}}", f"{theirs}mlp.act.{{p}}"),
     ]
 
@@ -95,13 +94,8 @@ def _block(theirs: str, ours: str = OURS, scales: str = "layer_scale{n}.scale") 
 def sep_conv_rules(ours: str, theirs: str) -> Sequence[Rule]:
     """A separable convolution."""
     return (
-        derive(f"{ours}enter.weight", f"{theirs}pwconv1.weight", _linear),
-        derive(f"{ours}leave.weight", f"{theirs}pwconv2.weight", _linear),
+        derive(f"{ours}enter.weight", f"{theirs}pwconv1.weight", pointwise),
+        derive(f"{ours}leave.weight", f"{theirs}pwconv2.weight", pointwise),
         same(f"{ours}conv.weight", f"{theirs}dwconv.weight"),
         same(f"{ours}activation.{{p}}", f"{theirs}act1.{{p}}"),
     )
-
-
-def _linear(weight: Tensor) -> Tensor:
-    """1 x 1 convolutions (out, in, 1, 1) and biases (out,) as a linear layer's."""
-    return weight.flatten(1) if weight.ndim == 4 else weight

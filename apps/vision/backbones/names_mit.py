@@ -4,6 +4,7 @@ __all__ = ["mit_attention_rules", "mit_official"]
 
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names import Release
+from apps.vision.rules import frame_rules
 from core.checkpoint import Rule, derive, same
 
 
@@ -29,11 +30,8 @@ def mit_official(backbone: MiT) -> Release:
         rules += [
             same(f"{ours}down.{{m}}.{{p}}", f"patch_embed{level + 1}.{{m}}.{{p}}"),
             same(f"{ours}norm.{{p}}", f"norm{level + 1}.{{p}}"),
-            same(f"{block}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+            *frame_rules(block, theirs),
             *mit_attention_rules(f"{block}mix.inner.", f"{theirs}attn."),
-            same(f"{block}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-            same(f"{block}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
             same(f"{block}feed.inner.local.{{p}}", f"{theirs}mlp.dwconv.dwconv.{{p}}"),
-            same(f"{block}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
         ]
     return Release(tuple(rules), (same("linear.{p}", "head.{p}"),))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.nat import NAT
+from apps.vision.rules import frame_rules
 from core.checkpoint import Rule, derive, same
 
 
@@ -24,13 +25,10 @@ def nat_release(network: NAT) -> Release:
             same("stages.0.down.steps.{n}.proj.{p}", "patch_embed.proj.{n}.{p}"),
             same("stages.0.down.steps.1.norm.{p}", "patch_embed.norm.{p}"),
             *downs,
-            same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+            *frame_rules(ours, theirs),
             same(f"{ours}mix.scale", f"{theirs}gamma1"),
             *neighbourhood_rules(f"{ours}mix.inner.", f"{theirs}attn."),
-            same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
             same(f"{ours}feed.scale", f"{theirs}gamma2"),
-            same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-            same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
         ),
         (same("norm_tokens.{p}", "norm.{p}"), same("linear.{p}", "head.{p}")),
         (same("{i}.{p}", "norm{i}.{p}"),),

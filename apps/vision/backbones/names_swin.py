@@ -11,8 +11,9 @@ from math import isqrt
 
 from torch import Tensor
 
-from apps.vision.backbones.names import Release, thirds
+from apps.vision.backbones.names import Release
 from apps.vision.backbones.swin import Swin
+from apps.vision.rules import frame_rules, thirds
 from core.checkpoint import Rule, derive, same
 from core.positions.absolute import resize_grid
 
@@ -26,14 +27,11 @@ def swin_block_rules(
 ) -> tuple[Rule, ...]:
     """One block with windows of this size."""
     return (
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs, first, second),
         *thirds(f"{ours}mix.inner.groups.", f"{theirs}attn."),
         derive(
             f"{ours}mix.inner.groups.score_bias.table", f"{theirs}attn.relative_position_bias_table", _resized(window)
         ),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}{first}.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}{second}.{{p}}"),
     )
 
 

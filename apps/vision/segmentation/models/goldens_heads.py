@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from apps.vision.rules import COUNTERS
 from apps.vision.segmentation.models.fcn import FCNHead
-from apps.vision.segmentation.models.names import COUNTERS, FCN, UPER, conv_rules, layer_rules
+from apps.vision.segmentation.models.names_heads import FCN, UPER, head_rules
 from apps.vision.segmentation.models.segformer import ActivatedSegFormerHead
 from apps.vision.segmentation.models.semantic_fpn import SemanticFPNHead
 from apps.vision.segmentation.models.upernet import UPerHead
@@ -16,8 +17,7 @@ from core.verify import Facts, Golden
 
 
 def _mapping(*pairs: tuple[str, str]) -> Mapping:
-    rules = [rule for ours, theirs in pairs for rule in conv_rules(ours, f"{theirs}.conv", f"{theirs}.bn")]
-    return Mapping(*rules, *layer_rules("out", "conv_seg"), ignore=COUNTERS)
+    return Mapping(*head_rules(pairs), ignore=COUNTERS)
 
 
 def _call(run: Callable, inputs: dict[str, Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from apps.vision.golden_calls import call_part, call_tokens, on_map
 from apps.vision.segmentation.models import names_interformer as names
 from apps.vision.segmentation.models.interformer_neck import ClickNeck, NeckBlock, OverlapMerging, refine_inside
 from core.checkpoint import Mapping
@@ -22,7 +23,7 @@ class _Attention(PooledAttention):
 
 class _Refine(nn.ModuleList):
     def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
-        return refine_inside(x, self, boxes)
+        return refine_inside(x, list(self), boxes.long())
 
 
 def _sizes(facts: Facts, ratios: tuple[int, ...]) -> tuple:
@@ -50,14 +51,7 @@ def _neck_mapping(facts: Facts) -> Mapping:
 
 
 def _merging(facts: Facts) -> OverlapMerging:
-    made = OverlapMerging(facts.config["in_channels"], facts.config["out_channels"])
-    made.size = tuple(facts.config["hw"])  # type: ignore[assignment]
-    return made
-
-
-def _call_maps(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
-    """Whole numbers (boxes) stay as they are."""
-    return run(*(x.movedim(1, -1) if x.ndim == 4 else x.long() for x in inputs.values())).movedim(-1, 1)
+    return OverlapMerging(facts.config["in_channels"], facts.config["out_channels"])
 
 
 def _call_neck(run: Callable, inputs: dict[str, Tensor]) -> list[Tensor]:
@@ -65,17 +59,14 @@ def _call_neck(run: Callable, inputs: dict[str, Tensor]) -> list[Tensor]:
     return [y.movedim(-1, 1) for y in run([x.movedim(1, -1) for x in maps], labels[:, 0])]
 
 
-def _call_merging(run, inputs: dict[str, Tensor]) -> Tensor:
-    (x,) = inputs.values()
-    return run(x.unflatten(1, run.module.size)).flatten(1, 2)
-
-
 INTERFORMER = {
-    "PoolingAttention": Golden(_attention, Mapping(*names.attention_rules()), _call_maps),
-    "PoolingBlock": Golden(_block, Mapping(*names.block_rules()), _call_maps),
-    "PatchMerging": Golden(_merging, Mapping(*names.merging_rules()), _call_merging),
+    "PoolingAttention": Golden(_attention, Mapping(*names.attention_rules()), call_part),
+    "PoolingBlock": Golden(_block, Mapping(*names.block_rules()), call_part),
+    "PatchMerging": Golden(
+        on_map(_merging, lambda f: tuple(f.config["hw"])), Mapping(*names.merging_rules()), call_tokens
+    ),
     "RefineBlockSequence": Golden(
-        lambda f: _Refine(_block(f) for _ in range(f.config["depth"])), Mapping(*names.refine_rules()), _call_maps
+        lambda f: _Refine(_block(f) for _ in range(f.config["depth"])), Mapping(*names.refine_rules()), call_part
     ),
     "IMSA": Golden(_neck, _neck_mapping, _call_neck),
 }

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from apps.vision.golden_calls import call_part
+from apps.vision.rules import COUNTERS, PARAMETERS, conv_rules, layer_rules, pointwise_rules
 from apps.vision.segmentation.models.isomer import (
     ContextSharing,
     GatherScatter,
@@ -13,7 +15,6 @@ from apps.vision.segmentation.models.isomer import (
     PostNormFeed,
     SaliencyHead,
 )
-from apps.vision.segmentation.models.names import COUNTERS, PARAMETERS, conv_rules, layer_rules, pointwise_rules
 from core.checkpoint import Mapping, Rule, derive, same
 from core.ops.attend import attend
 from core.verify import Facts, Golden
@@ -66,10 +67,6 @@ def _call_cross(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
     return run(*(x.transpose(0, 1) for x in inputs.values())).transpose(0, 1)
 
 
-def _call_maps(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
-    return run(*(x.movedim(1, -1) for x in inputs.values())).movedim(-1, 1)
-
-
 def _call_list(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
     return run([x.movedim(1, -1) for x in inputs.values()])
 
@@ -104,7 +101,7 @@ ISOMER = {
     ),
     "FFNLayer": Golden(_feed_golden, Mapping(*_feed()), _call_feed),
     "GlobalContextBlock": Golden(
-        lambda f: GlobalContext(f.config["inplanes"], f.config["ratio"]), Mapping(*_context()), _call_maps
+        lambda f: GlobalContext(f.config["inplanes"], f.config["ratio"]), Mapping(*_context()), call_part
     ),
     "ContextSharingTransformer": Golden(
         lambda f: ContextSharing(f.config["in_channels"], f.config["dim_feedforward"]),
@@ -113,12 +110,12 @@ ISOMER = {
             *_context("context.", "transformer_self_attention_layers.0."),
             *_feed("feed.", "transformer_ffn_layers.0."),
         ),
-        _call_maps,
+        call_part,
     ),
     "SegFormerHead": Golden(
         lambda f: SaliencyHead(f.config["in_channels"], f.config["embedding_dim"], 0.0),
         Mapping(*_head_rules(), ignore=COUNTERS),
         _call_list,
     ),
-    "SemanticGatheringScatteringTransformer": Golden(_gather_scatter, Mapping(*_gather()), _call_maps),
+    "SemanticGatheringScatteringTransformer": Golden(_gather_scatter, Mapping(*_gather()), call_part),
 }

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet34, resnet50
 
+from apps.vision.rules import COUNTERS
 from apps.vision.segmentation.models import names_p2at as names
 from apps.vision.segmentation.models.layers import ConvNorm, resize
-from apps.vision.segmentation.models.names import COUNTERS
 from apps.vision.segmentation.models.p2at import (
     P2A2,
     P2AT,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apps.vision.segmentation.models.names import COUNTERS, NORM, layer_rules
+from apps.vision.rules import COUNTERS, NORM, layer_rules
 from apps.vision.segmentation.models.self_guided import (
     LEVELS,
     ChannelAttention,

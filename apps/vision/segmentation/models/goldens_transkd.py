@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from apps.vision.backbones.mit import MiT
+from apps.vision.rules import COUNTERS, below
 from apps.vision.segmentation.models import names_transkd as names
 from apps.vision.segmentation.models.distillation import channel_loss, context_loss, pixel_loss
 from apps.vision.segmentation.models.layers import maps
-from apps.vision.segmentation.models.names import COUNTERS, below
 from apps.vision.segmentation.models.segformer import SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder
 from apps.vision.segmentation.models.transkd import GLMixer, LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD

@@ -4,8 +4,7 @@ __all__ = ["block_rules", "dformer_mapping", "dformer_official", "enlarge_rules"
 
 from torch import Tensor
 
-from apps.vision.backbones.names import third
-from apps.vision.segmentation.models.names import PARAMETERS, layer_rules
+from apps.vision.rules import PARAMETERS, frame_rules, layer_rules, thirds
 from core.checkpoint import Mapping, Rule, derive, same
 
 
@@ -16,17 +15,8 @@ def _turned(t: Tensor) -> Tensor:
 
 def block_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """Attention and MLP."""
-    rules = layer_rules(f"{ours}mix.norm", f"{theirs}norm1") + layer_rules(f"{ours}feed.norm", f"{theirs}norm2")
-    for number, name in enumerate("qkv"):
-        rules += [
-            derive(f"{ours}mix.inner.groups.{name}.{p}", f"{theirs}attn.qkv.{p}", third(number)) for p in PARAMETERS
-        ]
-    rules += layer_rules(f"{ours}mix.inner.groups.out", f"{theirs}attn.proj")
-    return (
-        rules
-        + layer_rules(f"{ours}feed.inner.enter", f"{theirs}mlp.fc1")
-        + layer_rules(f"{ours}feed.inner.leave", f"{theirs}mlp.fc2")
-    )
+    mixer = thirds(f"{ours}mix.inner.groups.", f"{theirs}attn.")
+    return [*frame_rules(ours, theirs), *mixer]
 
 
 def position_rules(ours: str = "", theirs: str = "") -> list[Rule]:

@@ -12,16 +12,9 @@ __all__ = [
 
 from torch import Tensor
 
+from apps.vision.rules import COUNTERS, PARAMETERS, layer_rules, pointwise_rules
 from apps.vision.segmentation.models.interformer import InterFormer
-from apps.vision.segmentation.models.names import (
-    COUNTERS,
-    FCN,
-    PARAMETERS,
-    UPER,
-    conv_rules,
-    layer_rules,
-    pointwise_rules,
-)
+from apps.vision.segmentation.models.names_heads import FCN, UPER, head_rules
 from core.checkpoint import Mapping, Rule, derive, same
 
 
@@ -117,8 +110,5 @@ def interformer_official(network: InterFormer) -> Mapping:
     neck = network.neck
     rules = mae_rules(network.backbone.grid, "backbone.", "backbone.")  # type: ignore[arg-type]
     rules += neck_rules([len(blocks) for blocks in neck.levels], list(neck.start), "neck.", "neck.")  # type: ignore[arg-type]
-    for ours, theirs, pairs in (("head", "decode_head", UPER), ("helper", "auxiliary_head", FCN)):
-        for a, b in pairs:
-            rules += conv_rules(f"{ours}.{a}", f"{theirs}.{b}.conv", f"{theirs}.{b}.bn")
-        rules += layer_rules(f"{ours}.out", f"{theirs}.conv_seg")
+    rules += head_rules(UPER, "head.", "decode_head.") + head_rules(FCN, "helper.", "auxiliary_head.")
     return Mapping(*rules, ignore=(*COUNTERS, "{rest*}.relative_position_index"))

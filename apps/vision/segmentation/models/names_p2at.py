@@ -14,20 +14,20 @@ __all__ = [
     "upward_rules",
 ]
 
-from apps.vision.segmentation.models import names
-from apps.vision.segmentation.models.names import COUNTERS, NORM
+from apps.vision.rules import COUNTERS, NORM
+from apps.vision.rules import conv_rules as plain_conv_rules
 from core.checkpoint import Mapping, Rule, derive, same
 
 
 def conv_rules(ours: str, theirs: str, act: bool = True) -> list[Rule]:
     """A convolution, its norm and activation."""
-    rules = names.conv_rules(ours, f"{theirs}.conv", f"{theirs}.bn")
+    rules = plain_conv_rules(ours, f"{theirs}.conv", f"{theirs}.bn")
     return rules + ([same(f"{ours}.act.weight", f"{theirs}.act.weight")] if act else [])
 
 
 def plain_rules(ours: str, theirs: str) -> list[Rule]:
     """A convolution and a norm that stand side by side."""
-    return names.conv_rules(ours, f"{theirs}.0.conv", f"{theirs}.1")
+    return plain_conv_rules(ours, f"{theirs}.0.conv", f"{theirs}.1")
 
 
 def pyramid_rules(ours: str = "", theirs: str = "") -> list[Rule]:

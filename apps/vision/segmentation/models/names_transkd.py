@@ -6,7 +6,7 @@ import torch
 
 from apps.vision.backbones.mit import MiT
 from apps.vision.backbones.names_mit import mit_official
-from apps.vision.segmentation.models.names import below, conv_rules
+from apps.vision.rules import below, conv_rules
 from apps.vision.segmentation.models.transkd import MatchEA, MatchGL, TransKD
 from core.checkpoint import Rule, derive, same
 

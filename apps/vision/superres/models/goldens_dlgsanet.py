@@ -10,8 +10,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from apps.vision.golden_calls import call_part
+from apps.vision.rules import pointwise_rules
 from apps.vision.superres.models.dlgsanet import DLGSANet, GatedDepthwiseMLP, Projected
-from apps.vision.superres.models.goldens_restoration import on_tokens, pointwise
 from apps.vision.superres.models.shell import DirectUpsampler, ShuffleUpsampler
 from core.blocks import Block
 from core.channels import MLP
@@ -96,16 +97,16 @@ def dlgsanet(facts: Facts) -> DLGSANet:
 
 def filter_rules(ours: str, theirs: str) -> list[Rule]:
     return [
-        *pointwise(f"{ours}reduce", f"{theirs}conv1.0"),
+        *pointwise_rules(f"{ours}reduce", f"{theirs}conv1.0"),
         same(f"{ours}near.{{p}}", f"{theirs}conv1.1.{{p}}"),
-        *pointwise(f"{ours}weights", f"{theirs}conv2.0"),
+        *pointwise_rules(f"{ours}weights", f"{theirs}conv2.0"),
     ]
 
 
 def projected_rules(ours: str, theirs: str) -> list[Rule]:
     return [
-        *pointwise(f"{ours}enter", f"{theirs}conv0"),
-        *pointwise(f"{ours}leave", f"{theirs}conv1"),
+        *pointwise_rules(f"{ours}enter", f"{theirs}conv0"),
+        *pointwise_rules(f"{ours}leave", f"{theirs}conv1"),
         *filter_rules(f"{ours}inner.", f"{theirs}conv."),
         same(f"{ours}inner.{{p}}", f"{theirs}conv.{{p}}"),
     ]
@@ -114,25 +115,25 @@ def projected_rules(ours: str, theirs: str) -> list[Rule]:
 def attention_rules(ours: str, theirs: str) -> list[Rule]:
     return [
         derive(f"{ours}temperature", f"{theirs}temperature", lambda t: t[:, 0, 0]),
-        *pointwise(f"{ours}qkv", f"{theirs}qkv"),
+        *pointwise_rules(f"{ours}qkv", f"{theirs}qkv"),
         same(f"{ours}local.{{p}}", f"{theirs}qkv_dwconv.{{p}}"),
-        *pointwise(f"{ours}out", f"{theirs}project_out"),
+        *pointwise_rules(f"{ours}out", f"{theirs}project_out"),
     ]
 
 
 def gated_rules(ours: str, theirs: str) -> list[Rule]:
     return [
-        *pointwise(f"{ours}enter", f"{theirs}project_in"),
+        *pointwise_rules(f"{ours}enter", f"{theirs}project_in"),
         same(f"{ours}near.{{p}}", f"{theirs}dwconv.{{p}}"),
-        *pointwise(f"{ours}leave", f"{theirs}project_out"),
+        *pointwise_rules(f"{ours}leave", f"{theirs}project_out"),
     ]
 
 
 def feed_rules(ours: str, theirs: str) -> list[Rule]:
     return [
         *gated_rules(ours, theirs),
-        *pointwise(f"{ours}enter", f"{theirs}body.0"),
-        *pointwise(f"{ours}leave", f"{theirs}body.2"),
+        *pointwise_rules(f"{ours}enter", f"{theirs}body.0"),
+        *pointwise_rules(f"{ours}leave", f"{theirs}body.2"),
     ]
 
 
@@ -218,20 +219,22 @@ def _plain(facts: Facts) -> nn.Module:
 
 DLGSANET = {
     "DLGSANet": Golden(dlgsanet, lambda facts: dlgsanet_mapping(dlgsanet(facts))),
-    "BuildBlock": Golden(_Group, _group_mapping, on_tokens),
+    "BuildBlock": Golden(_Group, _group_mapping, call_part),
     "IDynamicLayerBlock": Golden(
-        lambda facts: local_layer(facts, facts.config["dim"]), Mapping(*layer_rules("", "")), on_tokens
+        lambda facts: local_layer(facts, facts.config["dim"]), Mapping(*layer_rules("", "")), call_part
     ),
     "RestormerLayerBlock": Golden(
-        lambda facts: global_layer(facts, facts.config["dim"], sparse=False), Mapping(*layer_rules("", "")), on_tokens
+        lambda facts: global_layer(facts, facts.config["dim"], sparse=False), Mapping(*layer_rules("", "")), call_part
     ),
     "SparseAttentionLayerBlock": Golden(
-        lambda facts: global_layer(facts, facts.config["dim"], sparse=True), Mapping(*layer_rules("", "")), on_tokens
+        lambda facts: global_layer(facts, facts.config["dim"], sparse=True), Mapping(*layer_rules("", "")), call_part
     ),
-    "IDynamicDWConvBlock": Golden(_projected, Mapping(*projected_rules("", "")), on_tokens),
-    "IDynamicDWConv": Golden(_filter, Mapping(*filter_rules("", "")), on_tokens),
-    "Attention": Golden(partial(_attention, sparse=False), Mapping(*attention_rules("", "")), on_tokens),
-    "SparseAttention": Golden(partial(_attention, sparse=True), Mapping(*attention_rules("", "")), on_tokens),
-    "FeedForward": Golden(_gated, Mapping(*gated_rules("", "")), on_tokens),
-    "BaseFeedForward": Golden(_plain, Mapping(*pointwise("enter", "body.0"), *pointwise("leave", "body.2")), on_tokens),
+    "IDynamicDWConvBlock": Golden(_projected, Mapping(*projected_rules("", "")), call_part),
+    "IDynamicDWConv": Golden(_filter, Mapping(*filter_rules("", "")), call_part),
+    "Attention": Golden(partial(_attention, sparse=False), Mapping(*attention_rules("", "")), call_part),
+    "SparseAttention": Golden(partial(_attention, sparse=True), Mapping(*attention_rules("", "")), call_part),
+    "FeedForward": Golden(_gated, Mapping(*gated_rules("", "")), call_part),
+    "BaseFeedForward": Golden(
+        _plain, Mapping(*pointwise_rules("enter", "body.0"), *pointwise_rules("leave", "body.2")), call_part
+    ),
 }

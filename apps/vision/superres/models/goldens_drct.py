@@ -4,18 +4,17 @@ __all__ = ["DRCT_TABLE", "drct_mapping"]
 
 from torch import nn
 
+from apps.vision.golden_calls import call_tokens, pair
+from apps.vision.rules import pointwise_rules
 from apps.vision.superres.models.drct import DRCT, DenseGroup
-from apps.vision.superres.models.goldens_restoration import pointwise
 from apps.vision.superres.models.goldens_swinir import (
     CONVS,
     REBUILT,
     block_rules,
     call_network,
-    call_tokens,
     common,
     enter_as_released,
     mapped,
-    pair,
     patch,
     shell_rules,
     shift_of,
@@ -50,7 +49,7 @@ def group_rules(ours: str, theirs: str) -> list[Rule]:
     for number in range(5):
         rules += block_rules(f"{ours}blocks.{number}.", f"{theirs}swin{number + 1}.")
         linear = f"{ours}leave" if number == 4 else f"{ours}narrow.{number}"
-        rules += pointwise(linear, f"{theirs}adjust{number + 1}")
+        rules += pointwise_rules(linear, f"{theirs}adjust{number + 1}")
     return rules
 
 

@@ -5,9 +5,10 @@ __all__ = ["DRSFORMER", "drsformer_mapping"]
 import torch
 from torch import nn
 
+from apps.vision.golden_calls import call_part
+from apps.vision.rules import pointwise_rules
 from apps.vision.superres.models.drsformer import DRSformer
 from apps.vision.superres.models.drsformer_layers import BiasFreeNorm, Experts, ExpertStep, MixedScaleMLP
-from apps.vision.superres.models.goldens_restoration import on_tokens, pointwise
 from core.blocks import Block
 from core.checkpoint import Mapping, Rule, derive, same
 from core.mixers import ChannelAttention
@@ -59,20 +60,20 @@ def attention_rules(ours: str, theirs: str) -> list[Rule]:
     return [
         derive(f"{ours}temperature", f"{theirs}temperature", lambda t: t[:, 0, 0]),
         derive(f"{ours}weighting.shares", shares, lambda *parts: torch.cat(parts)),
-        *pointwise(f"{ours}qkv", f"{theirs}qkv"),
+        *pointwise_rules(f"{ours}qkv", f"{theirs}qkv"),
         same(f"{ours}local.{{p}}", f"{theirs}qkv_dwconv.{{p}}"),
-        *pointwise(f"{ours}out", f"{theirs}project_out"),
+        *pointwise_rules(f"{ours}out", f"{theirs}project_out"),
     ]
 
 
 def feed_rules(ours: str, theirs: str) -> list[Rule]:
     return [
-        *pointwise(f"{ours}enter", f"{theirs}project_in"),
+        *pointwise_rules(f"{ours}enter", f"{theirs}project_in"),
         same(f"{ours}near.{{p}}", f"{theirs}dwconv3x3.{{p}}"),
         same(f"{ours}wide.{{p}}", f"{theirs}dwconv5x5.{{p}}"),
         same(f"{ours}near_pairs.{{p}}", f"{theirs}dwconv3x3_1.{{p}}"),
         same(f"{ours}wide_pairs.{{p}}", f"{theirs}dwconv5x5_1.{{p}}"),
-        *pointwise(f"{ours}leave", f"{theirs}project_out"),
+        *pointwise_rules(f"{ours}leave", f"{theirs}project_out"),
     ]
 
 
@@ -86,20 +87,20 @@ def block_rules(ours: str, theirs: str) -> list[Rule]:
 
 
 def step_rules(ours: str, theirs: str) -> list[Rule]:
-    rules = [*pointwise(f"{ours}gather", f"{theirs}_out.0")]
+    rules = [*pointwise_rules(f"{ours}gather", f"{theirs}_out.0")]
     for number in range(4):
         op = f"{theirs}_ops.{number}.op."
         rules += [
             same(f"{ours}first.{number}.weight", f"{op}0.weight"),
-            *pointwise(f"{ours}between.{number}", f"{op}1"),
+            *pointwise_rules(f"{ours}between.{number}", f"{op}1"),
             same(f"{ours}second.{number}.weight", f"{op}3.weight"),
-            *pointwise(f"{ours}last.{number}", f"{op}4"),
+            *pointwise_rules(f"{ours}last.{number}", f"{op}4"),
         ]
     for number in range(3):
         op = f"{theirs}_ops.{4 + number}.op."
         rules += [
             same(f"{ours}dilated.{number}.weight", f"{op}0.weight"),
-            *pointwise(f"{ours}last.{4 + number}", f"{op}1"),
+            *pointwise_rules(f"{ours}last.{4 + number}", f"{op}1"),
         ]
     return rules
 
@@ -110,7 +111,7 @@ def experts_rules(ours: str, theirs: str, depth: int) -> list[Rule]:
         gate, layer = f"{theirs}layers.{2 * number}.", f"{theirs}layers.{2 * number + 1}."
         rules += [
             same(f"{ours}gates.{number}.{{i}}.{{p}}", f"{gate}ca_fc.{{i}}.{{p}}"),
-            *pointwise(f"{ours}enter.{number}", f"{layer}preprocess.op.0"),
+            *pointwise_rules(f"{ours}enter.{number}", f"{layer}preprocess.op.0"),
             *step_rules(f"{ours}layers.{number}.{{s}}.", f"{layer}_ops.{{s}}."),
         ]
     return rules
@@ -134,16 +135,16 @@ def drsformer_mapping(network: DRSformer) -> Mapping:
             same(f"up.{level}.conv.{{p}}", f"up{far}_{near}.body.0.{{p}}"),
         ]
     for level in (1, 2):
-        rules += pointwise(f"reduce.{level - 1}", f"reduce_chan_level{level + 1}")
+        rules += pointwise_rules(f"reduce.{level - 1}", f"reduce_chan_level{level + 1}")
     return Mapping(*rules)
 
 
 DRSFORMER = {
     "DRSformer": Golden(drsformer, lambda facts: drsformer_mapping(drsformer(facts))),
-    "TransformerBlock": Golden(block, Mapping(*block_rules("", "")), on_tokens),
-    "Attention": Golden(attention, Mapping(*attention_rules("", "")), on_tokens),
-    "FeedForward": Golden(feed, Mapping(*feed_rules("", "")), on_tokens),
-    "subnet": Golden(experts, lambda facts: Mapping(*experts_rules("", "", facts.get("layer_num", 1))), on_tokens),
+    "TransformerBlock": Golden(block, Mapping(*block_rules("", "")), call_part),
+    "Attention": Golden(attention, Mapping(*attention_rules("", "")), call_part),
+    "FeedForward": Golden(feed, Mapping(*feed_rules("", "")), call_part),
+    "subnet": Golden(experts, lambda facts: Mapping(*experts_rules("", "", facts.get("layer_num", 1))), call_part),
     "OperationLayer": Golden(
         lambda facts: ExpertStep(facts.config["C"]),
         Mapping(*step_rules("", "")),

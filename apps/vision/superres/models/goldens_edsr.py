@@ -4,8 +4,8 @@ __all__ = ["EDSR_TABLE", "edsr_mapping"]
 
 import torch
 
+from apps.vision.golden_calls import call_part
 from apps.vision.superres.models.edsr import EDSR, ResidualConvs
-from apps.vision.superres.models.goldens_restoration import on_tokens
 from core.checkpoint import Mapping, same
 from core.verify import Facts, Golden
 
@@ -43,6 +43,6 @@ EDSR_TABLE = {
     "ResidualBlockNoBN": Golden(
         lambda facts: ResidualConvs(facts.get("num_feat", 64), facts.get("res_scale", 1)),
         Mapping(same("enter.{p}", "conv1.{p}"), same("leave.{p}", "conv2.{p}")),
-        on_tokens,
+        call_part,
     ),
 }

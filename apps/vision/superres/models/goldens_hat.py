@@ -12,21 +12,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from apps.vision.superres.models.goldens_restoration import on_tokens, pointwise
+from apps.vision.golden_calls import call_part, call_tokens, pair
+from apps.vision.rules import frame_rules, pointwise_rules, thirds
 from apps.vision.superres.models.goldens_swinir import (
     CONVS,
     REBUILT,
     call_network,
-    call_tokens,
     common,
     conv_rules,
     enter_as_released,
     mapped,
-    pair,
     patch,
     shell_rules,
     shift_of,
-    thirds,
     window_of,
 )
 from apps.vision.superres.models.hat import HAT
@@ -77,8 +75,8 @@ def branch_rules(ours: str, theirs: str) -> list[Rule]:
     return [
         same(f"{ours}enter.{{p}}", f"{theirs}cab.0.{{p}}"),
         same(f"{ours}leave.{{p}}", f"{theirs}cab.2.{{p}}"),
-        *pointwise(f"{ours}attention.enter", f"{theirs}cab.3.attention.1"),
-        *pointwise(f"{ours}attention.leave", f"{theirs}cab.3.attention.3"),
+        *pointwise_rules(f"{ours}attention.enter", f"{theirs}cab.3.attention.1"),
+        *pointwise_rules(f"{ours}attention.leave", f"{theirs}cab.3.attention.3"),
     ]
 
 
@@ -98,16 +96,13 @@ def hybrid_rules(ours: str, theirs: str) -> list[Rule]:
 def overlapping_rules(ours: str, theirs: str, window: int, overlap: int) -> list[Rule]:
     """An overlapping block."""
     return [
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs),
         *thirds(f"{ours}mix.inner.groups.", theirs),
         derive(
             f"{ours}mix.inner.groups.score_bias.table",
             f"{theirs}relative_position_bias_table",
             lambda table: ordered_table(window, overlap, table),
         ),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
     ]
 
 
@@ -183,6 +178,6 @@ HAT_TABLE = {
         lambda facts: hybrid_block(facts, facts.get("shift_size", 0)), Mapping(*hybrid_rules("", "")), call_tokens
     ),
     "OCAB": Golden(ocab, mapped(ocab, lambda module: Mapping(*overlapping_rules("", "", *reach(module)))), call_tokens),
-    "CAB": Golden(conv_branch, Mapping(*branch_rules("", "")), on_tokens),
+    "CAB": Golden(conv_branch, Mapping(*branch_rules("", "")), call_part),
     "WindowAttention": Golden(_WINDOWS.build, _WINDOWS.mapping, call_windows),
 }

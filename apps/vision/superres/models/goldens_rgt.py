@@ -2,11 +2,11 @@
 
 __all__ = ["RGT_TABLE", "rgt_mapping"]
 
-from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
-from apps.vision.superres.models.goldens_restoration import pointwise
+from apps.vision.golden_calls import call_tokens
+from apps.vision.rules import pointwise_rules
 from apps.vision.superres.models.rgt import RGT, shifted
 from apps.vision.superres.models.rgt_layers import RGTBlock, SpatialGateMLP, one_conv, three_convs
 from core.checkpoint import Mapping, Rule, same
@@ -79,7 +79,7 @@ def mixer_rules(ours: str, theirs: str) -> list[Rule]:
         same(f"{ours}local.{{p}}", f"{theirs}get_v.{{p}}"),
         same(f"{ours}reduce.{{p}}", f"{theirs}reduction1.{{p}}"),
         same(f"{ours}near.{{p}}", f"{theirs}dwconv.{{p}}"),
-        *pointwise(f"{ours}narrow", f"{theirs}conv"),
+        *pointwise_rules(f"{ours}narrow", f"{theirs}conv"),
         same(f"{ours}norm.{{p}}", f"{theirs}norm_act.0.{{p}}"),
         same(f"{ours}local.{{p}}", f"{theirs}cpe.{{p}}"),
         *(same(f"{ours}{name}.{{p}}", f"{theirs}{name}.{{p}}") for name in "qkv"),
@@ -134,16 +134,10 @@ def rgt_mapping(network: RGT) -> Mapping:
     return Mapping(*rules, ignore=["mean", *_tables("layers.{g}.blocks.{i}.attn.")])
 
 
-def on_map(run: Callable, inputs: dict[str, Tensor]) -> Tensor:
-    """Flat tokens (B, H W, C) as a map, and back."""
-    height, width = inputs["x_size"].tolist()
-    return run(inputs["x"].unflatten(1, (height, width))).flatten(1, 2)
-
-
 RGT_TABLE = {
     "RGT": Golden(rgt, lambda facts: rgt_mapping(rgt(facts))),
-    "Block": Golden(block, Mapping(*block_rules("", ""), ignore=_tables("attn.")), on_map),
-    "L_SA": Golden(local, Mapping(*mixer_rules("", ""), ignore=_tables("")), on_map),
-    "RG_SA": Golden(recursive, Mapping(*mixer_rules("", "")), on_map),
-    "MLP": Golden(feed, Mapping(*feed_rules("", "")), on_map),
+    "Block": Golden(block, Mapping(*block_rules("", ""), ignore=_tables("attn.")), call_tokens),
+    "L_SA": Golden(local, Mapping(*mixer_rules("", ""), ignore=_tables("")), call_tokens),
+    "RG_SA": Golden(recursive, Mapping(*mixer_rules("", "")), call_tokens),
+    "MLP": Golden(feed, Mapping(*feed_rules("", "")), call_tokens),
 }

@@ -8,15 +8,12 @@ __all__ = [
     "SWINIR",
     "block_rules",
     "call_network",
-    "call_tokens",
     "common",
     "enter_as_released",
-    "pair",
     "shell_rules",
     "shift_of",
     "swin_block_of",
     "swinir_mapping",
-    "thirds",
     "window_of",
 ]
 
@@ -26,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from apps.vision.golden_calls import call_tokens, pair
+from apps.vision.rules import frame_rules, thirds
 from apps.vision.superres.models.shell import (
     DirectUpsampler,
     NearestUpsampler,
@@ -51,11 +50,6 @@ CONVS: dict[str, Callable[[int], nn.Module]] = {
     "3conv": conv_bottleneck,
     "identity": lambda dim: nn.Identity(),
 }
-
-
-def pair(value: Any) -> tuple[int, int]:
-    """A number for both axes, or one each."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 def window_of(facts: Facts, resolution: tuple[int, int]) -> int:
@@ -131,25 +125,12 @@ def call_network(run: Any, inputs: dict[str, Tensor]) -> Tensor:
     return run(reflect(image, network.multiple))[:, :, : height * asked, : width * asked]
 
 
-def thirds(ours: str, theirs: str) -> list[Rule]:
-    """q, k and v out of the release's one projection, and the output projection."""
-
-    def third(number: int) -> Callable[[Tensor], Tensor]:
-        return lambda fused: fused.chunk(3)[number]
-
-    rules = [derive(f"{ours}{name}.{{p}}", f"{theirs}qkv.{{p}}", third(i)) for i, name in enumerate("qkv")]
-    return [*rules, same(f"{ours}out.{{p}}", f"{theirs}proj.{{p}}")]
-
-
 def block_rules(ours: str, theirs: str) -> list[Rule]:
     """A Swin block."""
     return [
-        same(f"{ours}mix.norm.{{p}}", f"{theirs}norm1.{{p}}"),
+        *frame_rules(ours, theirs),
         *thirds(f"{ours}mix.inner.groups.", f"{theirs}attn."),
         same(f"{ours}mix.inner.groups.score_bias.table", f"{theirs}attn.relative_position_bias_table"),
-        same(f"{ours}feed.norm.{{p}}", f"{theirs}norm2.{{p}}"),
-        same(f"{ours}feed.inner.enter.{{p}}", f"{theirs}mlp.fc1.{{p}}"),
-        same(f"{ours}feed.inner.leave.{{p}}", f"{theirs}mlp.fc2.{{p}}"),
     ]
 
 
@@ -238,12 +219,6 @@ def _blocks(facts: Facts) -> list[nn.Module]:
         )
         for number in range(facts.config["depth"])
     ]
-
-
-def call_tokens(run: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Flat tokens (B, H W, C) as a map, and back."""
-    size = [int(n) for n in inputs["x_size"]]
-    return run(inputs["x"].unflatten(1, size)).flatten(1, 2)
 
 
 SWINIR = {
