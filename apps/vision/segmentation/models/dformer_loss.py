@@ -1,16 +1,15 @@
-"""What volumes are learned with: Dice loss plus cross entropy, on the result and on what coarser heads give.
+"""What volumes are learned with: Dice loss plus cross entropy. On the result and on what coarser heads give:
+
+    DeepSupervision(DiceCrossEntropy(), (0.5, 0.25))(network(volume), {"labels": labels})
 
 Shapes: logits (B, K, *grid), labels (B, *grid), for volumes as for maps.
 """
 
-__all__ = ["DiceCrossEntropy", "VolumeLoss"]
-
-from collections.abc import Sequence
+__all__ = ["DiceCrossEntropy"]
 
 from torch import Tensor, nn
 
 from apps.vision.segmentation.losses import CrossEntropy, Dice
-from apps.vision.segmentation.models.segmenter import Logits
 
 
 class DiceCrossEntropy(nn.Module):
@@ -39,29 +38,3 @@ class DiceCrossEntropy(nn.Module):
         # Both are sums over voxels, whatever these are arranged in.
         flat, known = logits.flatten(2)[..., None], labels.flatten(1)[..., None]
         return self.entropy(flat, known) + self.dice * self.dice_loss(flat, known)
-
-
-class VolumeLoss(nn.Module):
-    """`loss(main) + sum weights_i loss(others_i)` (deep supervision).
-
-    Args:
-        weights: of the coarser heads, fine to coarse; as many as there are.
-        loss: of one head; `DiceCrossEntropy` by default.
-    """
-
-    def __init__(self, weights: Sequence[float] = (0.5, 0.25), loss: nn.Module | None = None) -> None:
-        super().__init__()
-        self.weights, self.loss = tuple(weights), DiceCrossEntropy() if loss is None else loss
-
-    def forward(self, made: Logits, labels: Tensor) -> Tensor:
-        """Without `others`, as in evaluation, the loss of the result alone.
-
-        Raises:
-            ValueError: where the heads are not as many as the weights.
-        """
-        if made.others and len(made.others) != len(self.weights):
-            raise ValueError(f"VolumeLoss: {len(made.others)} coarser heads and {len(self.weights)} weights.")
-        total = self.loss(made.main, labels)
-        for weight, other in zip(self.weights, made.others, strict=False):
-            total = total + weight * self.loss(other, labels)
-        return total

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from apps.vision.segmentation.losses import DeepSupervision
 from apps.vision.segmentation.models.dformer import DFormer
-from apps.vision.segmentation.models.dformer_loss import DiceCrossEntropy, VolumeLoss
+from apps.vision.segmentation.models.dformer_loss import DiceCrossEntropy
 from apps.vision.segmentation.models.names_dformer import dformer_official
-from apps.vision.segmentation.models.segmenter import Logits
 from core.checkpoint import load
 
 SIZES = {"dim": 8, "depths": (2, 1, 2), "heads": (1, 2, 2), "group": (2, 3, 3), "intervals": (4, 2, 1)}
@@ -34,7 +34,7 @@ def test_every_weight_learns_and_heads_have_the_volume_s_size():
     labels[0, 0] = 255
     made = net(volume)
     assert [tuple(y.shape) for y in made.others] == [(2, 4, 5, 11, 14)]
-    loss = VolumeLoss((0.5,))(made, labels)
+    loss = DeepSupervision(DiceCrossEntropy(), (0.5,))(made, {"labels": labels})
     one = DiceCrossEntropy()
     torch.testing.assert_close(loss, one(made.main, labels) + 0.5 * one(made.others[0], labels))
     loss.backward()
@@ -92,8 +92,6 @@ def test_loss_of_volumes_is_the_loss_voxel_by_voxel():
     torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="grid"):
         DiceCrossEntropy()(logits, labels[:, :1])
-    with pytest.raises(ValueError, match="1 coarser heads and 2 weights"):
-        VolumeLoss()(Logits(logits, (logits,)), labels)
 
 
 def test_release_file():
