@@ -47,8 +47,8 @@ def pointwise_rules(ours: str, theirs: str) -> list[Rule]:
 
 
 def conv_rules(ours: str, conv: str, norm: str) -> list[Rule]:
-    """A convolution without bias, and its batch norm."""
-    return [same(f"{ours}.conv.weight", f"{conv}.weight")] + [same(f"{ours}.norm.{p}", f"{norm}.{p}") for p in NORM]
+    """A convolution, with a bias or without, and its batch norm with its counter."""
+    return [same(f"{ours}.conv.{{p}}", f"{conv}.{{p}}"), same(f"{ours}.norm.{{p}}", f"{norm}.{{p}}")]
 
 
 def third(number: int) -> Callable[[Tensor], Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from apps.vision.backbones.biformer import BiFormer, InputConvAttention
 from apps.vision.backbones.names import Release
-from apps.vision.rules import thirds
+from apps.vision.rules import conv_rules, thirds
 from core.checkpoint import Rule, derive, same
 
 
@@ -16,10 +16,10 @@ def biformer_release(network: BiFormer) -> Release:
     """rayleizhu/BiFormer; its dense code has `extra_norms`."""
     rules: list[Rule] = []
     for at, (conv, norm) in ((0, (0, 1)), (2, (3, 4))):
-        rules += _conv(f"stages.0.down.{at}.", f"downsample_layers.0.{conv}", f"downsample_layers.0.{norm}")
+        rules += conv_rules(f"stages.0.down.{at}", f"downsample_layers.0.{conv}", f"downsample_layers.0.{norm}")
     for i, stage in enumerate(network.stages):
         if i:
-            rules += _conv(f"stages.{i}.down.", f"downsample_layers.{i}.0", f"downsample_layers.{i}.1")
+            rules += conv_rules(f"stages.{i}.down", f"downsample_layers.{i}.0", f"downsample_layers.{i}.1")
         mixer = stage.blocks[0].block.mix.inner  # type: ignore[union-attr, index]
         ours, theirs = f"stages.{i}.blocks.{{j}}.block.mix.inner.", f"stages.{i}.{{j}}.attn."
         if isinstance(mixer, InputConvAttention):
@@ -61,7 +61,3 @@ def routing_rules(ours: str, theirs: str, width: int) -> list[Rule]:
 def input_conv_rules(ours: str, theirs: str) -> list[Rule]:
     """The attention of the last stage."""
     return [*thirds(f"{ours}attention.", theirs), same(f"{ours}local.{{p}}", f"{theirs}lepe.{{p}}")]
-
-
-def _conv(ours: str, conv: str, norm: str) -> list[Rule]:
-    return [same(f"{ours}conv.{{p}}", f"{conv}.{{p}}"), same(f"{ours}norm.{{p}}", f"{norm}.{{p}}")]

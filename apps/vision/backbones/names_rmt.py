@@ -1,9 +1,10 @@
 """RMT's weights under the names of its release, whose downsamplings stand at the end of a layer."""
 
-__all__ = ["conv_norm_rules", "manhattan_rules", "rmt_release"]
+__all__ = ["manhattan_rules", "rmt_release"]
 
 from apps.vision.backbones.names import Release
 from apps.vision.backbones.rmt import RMT
+from apps.vision.rules import conv_rules
 from core.checkpoint import Rule, derive, same
 
 
@@ -11,12 +12,10 @@ def rmt_release(network: RMT) -> Release:
     """qhfan/RMT; its segmentation code has `extra_norms`."""
     rules: list[Rule] = []
     for n in range(4):
-        rules += conv_norm_rules(
-            f"stages.0.down.{2 * n}.", f"patch_embed.proj.{3 * n}", f"patch_embed.proj.{3 * n + 1}"
-        )
+        rules += conv_rules(f"stages.0.down.{2 * n}", f"patch_embed.proj.{3 * n}", f"patch_embed.proj.{3 * n + 1}")
     for i in range(1, len(network.channels)):
         theirs = f"layers.{i - 1}.downsample."
-        rules += conv_norm_rules(f"stages.{i}.down.", f"{theirs}reduction", f"{theirs}norm")
+        rules += conv_rules(f"stages.{i}.down", f"{theirs}reduction", f"{theirs}norm")
     ours, theirs = "stages.{i}.blocks.{j}.", "layers.{i}.blocks.{j}."
     rules += [
         same(f"{ours}position.{{p}}", f"{theirs}pos.conv.{{p}}"),
@@ -43,8 +42,3 @@ def manhattan_rules(ours: str, theirs: str) -> list[Rule]:
         *(same(f"{ours}{name}.{{p}}", f"{theirs}{name}_proj.{{p}}") for name in ("q", "k", "v", "out")),
         same(f"{ours}lepe.{{p}}", f"{theirs}lepe.conv.{{p}}"),
     ]
-
-
-def conv_norm_rules(ours: str, conv: str, norm: str) -> list[Rule]:
-    """A convolution with its batch norm."""
-    return [same(f"{ours}conv.{{p}}", f"{conv}.{{p}}"), same(f"{ours}norm.{{p}}", f"{norm}.{{p}}")]
