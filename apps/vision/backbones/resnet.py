@@ -28,21 +28,27 @@ def _halved(mask: Tensor | None) -> Tensor | None:
 
 
 class Stem(nn.Module):
-    """A quarter of the size.
+    """What stands before the blocks.
 
     Args:
         channels: of the image.
         dim: width of the tokens.
+        stride: 4 with the pooling, 2 without, 1 for a single 3 x 3.
     """
 
-    def __init__(self, channels: int, dim: int) -> None:
+    def __init__(self, channels: int, dim: int, stride: int = 4) -> None:
         super().__init__()
-        self.conv = ConvNorm(channels, dim, 7, stride=2)
+        self.stride = stride
+        self.conv = ConvNorm(channels, dim, 3) if stride == 1 else ConvNorm(channels, dim, 7, stride=2)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None, None]:
-        """x (B, H, W, channels) -> (B, ceil(H / 4), ceil(W / 4), dim)."""
+        """x (B, H, W, channels) -> (B, ceil(H / stride), ceil(W / stride), dim)."""
         x = torch.relu(self.conv(zero_padding(x, mask)))
+        if self.stride == 1:
+            return x, mask, None
         mask = _halved(mask)
+        if self.stride == 2:
+            return x, mask, None
         # Nothing is below 0, so 0 is no largest value of anything real.
         x = F.max_pool2d(zero_padding(x, mask).movedim(-1, 1), 3, 2, 1).movedim(1, -1)
         return x, _halved(mask), None
@@ -64,11 +70,13 @@ class Block(nn.Module):
         self.enter = ConvNorm(dim, inner) if bottleneck else None
         self.middle = ConvNorm(inner if bottleneck else dim, inner, 3, stride=stride)
         self.leave = ConvNorm(inner, width, 1 if bottleneck else 3)
-        self.short = ConvNorm(dim, width, stride=stride) if stride > 1 or dim != width else None
+        self.short = ConvNorm(dim, width) if stride > 1 or dim != width else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, H, W, dim), mask (B, H, W) -> (B, ceil(H / stride), ceil(W / stride), width)."""
-        short = x if self.short is None else self.short(x)
+        # Not by a strided 1 x 1: its backward on channels-last maps of few channels writes beyond its memory on a CPU
+        # (seen in torch 2.14, 4 to 6 channels on 8 x 8).
+        short = x if self.short is None else self.short(x[:, :: self.stride, :: self.stride])
         if self.enter is not None:
             x = torch.relu(self.enter(x))
         x = torch.relu(self.middle(zero_padding(x, mask)))
@@ -103,9 +111,13 @@ class ResNet(Backbone):
         dims: width of each stage.
         bottleneck: kind of the blocks.
         stem_dim: width of the stem.
+        stem_stride: 4 as published; 2 without its pooling and 1 with a 3 x 3 in place of it, for small images.
         stem: hand out the stem's result, too, as the finest of five levels (kMaX-DeepLab for Cityscapes).
         eps, momentum: of the batch norms; DeepLab's releases have 1e-3 and 0.01.
         channels: of the image.
+
+    Raises:
+        ValueError: another stride of the stem.
     """
 
     def __init__(
@@ -115,13 +127,16 @@ class ResNet(Backbone):
         *,
         bottleneck: bool = True,
         stem_dim: int = 64,
+        stem_stride: int = 4,
         stem: bool = False,
         eps: float = 1e-5,
         momentum: float = 0.1,
         channels: int = 3,
     ) -> None:
-        entry = Stem(channels, stem_dim)
-        stages = [Stage(stem_dim, 4, entry, [])] if stem else []
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"ResNet: stem_stride {stem_stride}; give 1, 2 or 4")
+        entry = Stem(channels, stem_dim, stem_stride)
+        stages = [Stage(stem_dim, stem_stride, entry, [])] if stem else []
         before = stem_dim
         for level, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
             stride = 2 if level else 1
@@ -129,7 +144,7 @@ class ResNet(Backbone):
             if level or stem:
                 stages.append(Stage(dim, stride, Down(blocks[0]), blocks[1:]))
             else:
-                stages.append(Stage(dim, 4, entry, blocks))
+                stages.append(Stage(dim, stem_stride, entry, blocks))
             before = dim
         super().__init__(stages)
         self.stem = stem

@@ -60,6 +60,7 @@ class KMaXLayer(nn.Module):
         heads: of attention.
         hidden: width inside the feed-forward layers.
         mask_dim: width in which queries and pixels meet.
+        mask_gain: first size of the logits of masks.
         drop_path: share of samples whose branches are left out in training.
     """
 
@@ -75,13 +76,14 @@ class KMaXLayer(nn.Module):
         heads: int = 8,
         hidden: int = 2048,
         mask_dim: int = 128,
+        mask_gain: float = 0.1,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         query_dim, key_dim, value_dim = query_dim or dim, key_dim or dim // 2, value_dim or dim
         self.heads, self.widths = heads, [key_dim, key_dim, value_dim]
         self.pixels, self.queries = ConvNorm(pixel_dim, dim, act=True), ConvNorm(query_dim, dim, act=True)
-        self.predictor = Predictor(dim, classes, dim, mask_dim)
+        self.predictor = Predictor(dim, classes, dim, mask_dim, mask_gain)
         self.kmeans = KMeansUpdate(query_dim, dim, value_dim=value_dim, gain=0.0)
         truncated(self.kmeans.v.weight, dim**-0.5)
         truncated(self.kmeans.out.weight, (2 / value_dim) ** 0.5)
@@ -122,7 +124,7 @@ class TransformerDecoder(nn.Module):
         queries: number of segments that can be found in an image.
         depths: layers on each of the coarsest maps.
         dim: width of the queries.
-        heads, hidden, mask_dim, drop_path: of the layers.
+        heads, hidden, mask_dim, mask_gain, drop_path: of the layers.
     """
 
     def __init__(
@@ -135,18 +137,28 @@ class TransformerDecoder(nn.Module):
         heads: int = 8,
         hidden: int = 2048,
         mask_dim: int = 128,
+        mask_gain: float = 0.1,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.levels = [level for level, depth in enumerate(depths[: len(channels)]) for _ in range(depth)]
         self.layers = nn.ModuleList(
-            KMaXLayer(channels[level], classes, dim, heads=heads, hidden=hidden, mask_dim=mask_dim, drop_path=drop_path)
+            KMaXLayer(
+                channels[level],
+                classes,
+                dim,
+                heads=heads,
+                hidden=hidden,
+                mask_dim=mask_dim,
+                mask_gain=mask_gain,
+                drop_path=drop_path,
+            )
             for level in self.levels
         )
         self.centres = nn.Parameter(torch.empty(queries, dim))
         truncated(self.centres, 1.0)
         self.masks, self.classes = ConvNorm(dim, dim, act=True), ConvNorm(dim, dim, act=True)
-        self.predictor = Predictor(channels[-1], classes, dim, mask_dim)
+        self.predictor = Predictor(channels[-1], classes, dim, mask_dim, mask_gain)
 
     def forward(
         self,

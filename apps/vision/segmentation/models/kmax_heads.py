@@ -47,9 +47,12 @@ class Predictor(nn.Module):
         classes: without void.
         dim: width of the queries, and inside.
         mask_dim: width in which queries and pixels meet.
+        mask_gain: first size of the logits of masks; 0.1 as published takes thousands of steps to grow.
     """
 
-    def __init__(self, pixel_dim: int, classes: int, dim: int = 256, mask_dim: int = 128) -> None:
+    def __init__(
+        self, pixel_dim: int, classes: int, dim: int = 256, mask_dim: int = 128, mask_gain: float = 0.1
+    ) -> None:
         super().__init__()
         self.around = ConvNorm(pixel_dim, pixel_dim, 5, depthwise=True, act=True)
         self.wide = ConvNorm(pixel_dim, dim, act=True)
@@ -58,7 +61,7 @@ class Predictor(nn.Module):
         self.classes = nn.Linear(dim, classes + 1)
         truncated(self.classes.weight, 0.01)
         nn.init.zeros_(self.classes.bias)
-        self.mask_norm = TokenBatchNorm(1, gain=0.1)
+        self.mask_norm = TokenBatchNorm(1, gain=mask_gain)
         prior = torch.zeros(classes + 1)
         prior[-1] = math.log(classes * 0.9 / 0.1)
         self.prior: Tensor

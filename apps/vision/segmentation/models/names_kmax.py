@@ -6,6 +6,7 @@ __all__ = [
     "conv_rules",
     "decoder_rules",
     "fuse_rules",
+    "kmax_mapping",
     "layer_rules",
     "pixel_rules",
     "plain_semantic_rules",
@@ -16,9 +17,17 @@ __all__ = [
     "semantic_rules",
 ]
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from core.checkpoint import Rule, derive, same
+from apps.vision.backbones.convnext import ConvNeXt
+from apps.vision.backbones.names_convnext import convnext_release
+from apps.vision.backbones.names_resnet import resnet_detectron
+from apps.vision.backbones.resnet import ResNet
+from apps.vision.segmentation.models.kmax import KMaX
+from apps.vision.segmentation.models.kmax_heads import PlainSemanticHead
+from core.checkpoint import Mapping, Rule, derive, same
 
 
 def pointwise(weight: Tensor) -> Tensor:
@@ -146,3 +155,30 @@ def semantic_rules(ours: str = "", theirs: str = "") -> list[Rule]:
 def plain_semantic_rules(ours: str = "", theirs: str = "") -> list[Rule]:
     """The semantic head for Cityscapes."""
     return many({"around": "0", "wide": "1"}, ours, theirs) + linear_rules(f"{ours}out", f"{theirs}2")
+
+
+def kmax_mapping(network: KMaX) -> Mapping:
+    """The whole system over a ResNet or a ConvNeXt: `core.checkpoint.load(network, read(path), kmax_mapping(network))`.
+
+    Raises:
+        ValueError: another backbone, for which there is no release.
+    """
+    if isinstance(network.backbone, ResNet):
+        release = resnet_detectron(network.backbone)
+    elif isinstance(network.backbone, ConvNeXt):
+        release = convnext_release(network.backbone)
+    else:
+        raise ValueError(f"kmax_mapping: {type(network.backbone).__name__}; releases have a ResNet or a ConvNeXt")
+    rules = [
+        replace(rule, target=f"backbone.{rule.target}", sources=tuple(f"backbone.{name}" for name in rule.sources))
+        for rule in release.trunk
+    ]
+    rules += pixel_rules("pixel_decoder.", "sem_seg_head.pixel_decoder.")
+    rules += decoder_rules("decoder.", "sem_seg_head.predictor.")
+    theirs = "sem_seg_head.predictor._auxiliary_semantic_predictor."
+    if isinstance(network.semantic, PlainSemanticHead):
+        rules += plain_semantic_rules("semantic.", theirs)
+    elif network.semantic is not None:
+        rules += semantic_rules("semantic.", theirs)
+    spare = () if network.semantic is not None else (f"{theirs}{{rest*}}",)
+    return Mapping(*rules, ignore=("{rest*}.num_batches_tracked", "criterion.{rest*}", *spare))
