@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from apps.vision.segmentation.models.segmenter import Panoptic
 
 BLOCK = 4096
+EDGE = 4e-6
 
 
 class Instances(NamedTuple):
@@ -197,6 +198,7 @@ def _owners(masks: Tensor, sure: Tensor, pixel: float) -> tuple[tuple[Tensor, Te
     count = masks.shape[1]
     first, second = (torch.zeros(count, dtype=torch.int64, device=masks.device) for _ in range(2))
     p_first, p_second = (masks.new_zeros(count) for _ in range(2))
+    close = []
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
         x = masks[:, block]
@@ -207,6 +209,7 @@ def _owners(masks: Tensor, sure: Tensor, pixel: float) -> tuple[tuple[Tensor, Te
         p = whole.reciprocal()
         first[block] = torch.where(p > pixel, place + 1, 0)
         p_first[block] = torch.where(p > pixel, p, 0)
+        close.append(((p - pixel).abs() < EDGE).nonzero()[:, 0] + start)
         # Only below 1 - pixel, and a little for rounding, there is room for a second one.
         both = ((p > pixel) & (p < 1 - pixel + 1e-4)).nonzero()[:, 0]
         if len(both) and len(sure) > 1:
@@ -215,6 +218,13 @@ def _owners(masks: Tensor, sure: Tensor, pixel: float) -> tuple[tuple[Tensor, Te
             q = (value - top[both]).exp() * p[both]
             second[start + both] = torch.where(q > pixel, where + 1, 0)
             p_second[start + both] = torch.where(q > pixel, q, 0)
+            close.append(both[(q - pixel).abs() < EDGE] + start)
+    # Where rounding decides, the softmax itself does.
+    edge = torch.cat(close).unique()
+    share, place = masks[:, edge].softmax(0)[sure].topk(min(2, len(sure)), dim=0)
+    own = share > pixel
+    for n, (owner, p_owner) in enumerate(((first, p_first), (second, p_second))[: len(sure)]):
+        owner[edge], p_owner[edge] = torch.where(own[n], place[n] + 1, 0), torch.where(own[n], share[n], 0)
     return (first, second), (p_first, p_second)
 
 

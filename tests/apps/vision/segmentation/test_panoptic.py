@@ -54,6 +54,18 @@ def test_equal_to_the_definition(seed, options):
     assert len(found.scores) == len(kinds)
 
 
+def test_rounding_decides_as_in_the_softmax():
+    """Shares within the last digits of the limit, above and below."""
+    torch.manual_seed(0)
+    base = torch.log(torch.tensor([0.4, 0.4, 0.2]))[:, None] + torch.randn(1, 4000)
+    masks = (base + torch.randn(3, 4000) * 1e-7)[:, None]
+    classes = torch.eye(3, 4) * 9
+    found = panoptic(classes, masks, {0, 1, 2}, overlap=0.0)
+    segments, kinds = by_definition(classes, masks, {0, 1, 2}, overlap=0.0)
+    assert torch.equal(found.segments, segments) and found.kinds.tolist() == kinds
+    assert len(segments.unique()) == 3
+
+
 def test_two_owners_of_a_pixel_meet():
     """Half of query 1's pixels belong to query 0 too, which is surer."""
     masks = torch.full((3, 1, 4), -20.0)
