@@ -22,6 +22,7 @@ does.
 __all__ = ["Found", "KMaX", "kmax_small"]
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -151,14 +152,33 @@ def _at_size_of(layer: Prediction, last: Prediction) -> Masks:
     return Masks(layer.classes, masks, pixels)
 
 
-def kmax_small(classes: int) -> KMaX:
-    """For small images and a CPU; 32 queries."""
-    return KMaX(
+def kmax_small(classes: int, queries: int = 32) -> KMaX:
+    """For images of about 48 x 64 and short trainings on a CPU: 1.2 million weights, masks at full size.
+
+    Masks begin 15 times as sharp as published and statistics follow ten times as fast: the published numbers are for
+    150 000 steps.
+
+    Args:
+        classes: without void.
+        queries: number of segments that can be found in an image.
+    """
+    net = KMaX(
         classes,
-        ResNet((2, 2, 2, 2), (32, 64, 96, 128), bottleneck=False, stem_dim=32),
-        lambda channels: PixelDecoder(channels, (1, 1, 1, 1), (32, 32, 24, 16), heads=4),
-        lambda widths, classes: TransformerDecoder(
-            widths, classes, queries=32, depths=(1, 1, 1), dim=128, heads=4, hidden=256, mask_dim=64
+        ResNet((1, 1, 2, 2), (24, 48, 72, 96), bottleneck=False, stem_dim=24, stem_stride=1),
+        partial(PixelDecoder, depths=(1, 1, 1, 1), dims=(32, 24, 16, 8), heads=4),
+        partial(
+            TransformerDecoder,
+            queries=queries,
+            depths=(1, 1, 1),
+            dim=96,
+            heads=4,
+            hidden=192,
+            mask_dim=32,
+            mask_gain=1.5,
         ),
-        lambda channels, classes: SemanticHead(channels, classes, dim=64, rates=(1, 2, 3), low_dims=(32, 16)),
+        partial(SemanticHead, dim=32, rates=(1, 2, 3), low_dims=(16, 16)),
     )
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+            part.momentum = 0.1
+    return net

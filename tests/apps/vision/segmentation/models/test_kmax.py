@@ -1,5 +1,7 @@
 """kMaX-DeepLab: sizes, any image, any backbone, padding, checkpoints, and what it learns by."""
 
+from collections import defaultdict
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from apps.vision.backbones.shvit import SHViT
 from apps.vision.segmentation.kmax_criterion import KMaXCriterion, truth_of
 from apps.vision.segmentation.mask_losses import PanopticLoss
 from apps.vision.segmentation.models import kmax_variants
-from apps.vision.segmentation.models.kmax import KMaX
+from apps.vision.segmentation.models.kmax import KMaX, kmax_small
 from apps.vision.segmentation.models.kmax_convnext import KMaXConvNeXt
 from apps.vision.segmentation.models.kmax_decoder import TransformerDecoder
 from apps.vision.segmentation.models.kmax_heads import PlainSemanticHead, SemanticHead
@@ -188,31 +190,21 @@ def test_padding_does_not_vote():
 
 def official_names(net):
     """Every weight under its official name, drawn anew."""
-    mapping, ours = kmax_mapping(net), net.state_dict()
-    official = {}
-    for rule in mapping.rules:
-        for name, value in ours.items():
-            fitting = bound(rule.target, name)
-            if fitting is not None:
+    official, split = {}, defaultdict(list)
+    for name, value in net.state_dict().items():
+        parts = name.split(".")
+        split[len(parts), parts[-1]].append((parts, value))
+    for rule in kmax_mapping(net).rules:
+        places = rule.target.split(".")
+        # Backbones' rules leave the last part open.
+        ends = ("weight", "bias", "scale") if places[-1].startswith("{") else (places[-1],)
+        for parts, value in (row for end in ends for row in split[len(places), end]):
+            if all(a == b or a[0] == "{" for a, b in zip(places, parts, strict=True)):
                 theirs = rule.sources[0]
-                for key, part in fitting.items():
-                    theirs = theirs.replace(f"{{{key}}}", part)
+                for place, part in zip(places, parts, strict=True):
+                    theirs = theirs.replace(place, part) if place[0] == "{" else theirs
                 official[theirs] = unmade(theirs, torch.randn_like(value, dtype=torch.float32))
     return official
-
-
-def bound(pattern, name):
-    """Values of the pattern's places, or None."""
-    places, parts = pattern.split("."), name.split(".")
-    if len(places) != len(parts):
-        return None
-    found = {}
-    for place, part in zip(places, parts, strict=True):
-        if place.startswith("{"):
-            found[place[1:-1]] = part
-        elif place != part:
-            return None
-    return found
 
 
 def unmade(name, value):
@@ -304,6 +296,14 @@ def test_convnext_sees_one_pixel_outside_of_the_image():
     torch.testing.assert_close(plain(x)[1], second)
     with pytest.raises(ValueError, match=r"leave the mask out|depend on the extent"):
         plain(x, mask=torch.ones(1, 65, 50, dtype=torch.bool))
+
+
+def test_the_small_one_sees_every_pixel():
+    net = kmax_small(10).eval()
+    assert sum(p.numel() for p in net.parameters()) == 1_179_375
+    assert net(torch.randn(1, 3, 20, 31)).masks.masks.shape == (1, 32, 20, 31)
+    norms = [p for p in net.modules() if isinstance(p, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    assert {p.momentum for p in norms} == {0.1}
 
 
 def test_thresholds_of_the_releases():
