@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.layout import Ragged
+from core.ops.csr import Csr
 
 Inputs = tuple[Any, ...]
 
@@ -47,6 +49,7 @@ class Subject:
 def subjects() -> Iterator[Subject]:
     """What is looked at."""
     from apps.audio.models import ConvTasNet, SepFormer, mossformer2, mossformer_large
+    from apps.graph.models import Polynormer, Relation, SGFormer, TunedGNN
     from apps.pointcloud.models import (
         CenterPointPillar,
         CenterPointVoxel,
@@ -56,6 +59,18 @@ def subjects() -> Iterator[Subject]:
         Second,
     )
     from apps.timeseries.models import PatchTSMixer, TimeXer
+    from apps.vision.backbones.davit import davit_tiny
+    from apps.vision.backbones.mit import mit_b0, mit_b2
+    from apps.vision.backbones.nat import dinat_tiny
+    from apps.vision.backbones.rmt import rmt_tiny
+    from apps.vision.backbones.swin import swin_tiny
+    from apps.vision.segmentation.models import (
+        EncoderDecoder,
+        SegFormerHead,
+        UPerHead,
+        kmax_r50_coco,
+        p2at_small,
+    )
     from apps.vision.superres.models import dlgsanet_light, drct, hat_small, rgt_small, swinir
 
     yield Subject(
@@ -69,6 +84,28 @@ def subjects() -> Iterator[Subject]:
         yield Subject(f"{make.__name__} x4, 64 x 64", lambda make=make: make(4), lambda: (torch.rand(4, 3, 64, 64),))
     for make in (mossformer2, mossformer_large, SepFormer, ConvTasNet):
         yield Subject(f"{make.__name__}, 2 s", make, lambda: (0.1 * torch.randn(2, 16000),))
+    for make in (swin_tiny, davit_tiny, dinat_tiny, rmt_tiny):
+        yield Subject(
+            f"{make.__name__}, 8 x 224 x 224", make, lambda: (torch.rand(8, 3, 224, 224),), lambda maps: maps[-1]
+        )
+    systems: dict[str, Callable[[], nn.Module]] = {
+        "SegFormer-B0, 512 x 1024": lambda: EncoderDecoder(19, mit_b0(), SegFormerHead),
+        "SegFormer-B2, 512 x 1024": lambda: EncoderDecoder(19, mit_b2(), partial(SegFormerHead, dim=768)),
+        "UPerNet on Swin-T, 512 x 1024": lambda: EncoderDecoder(19, swin_tiny(), UPerHead),
+        "P2AT-S, 512 x 1024": lambda: p2at_small(19),
+    }
+    for name, build in systems.items():
+        yield Subject(name, build, lambda: (torch.rand(2, 3, 512, 1024),), lambda made: made.main)
+    yield Subject(
+        "kMaX-DeepLab R50, 641 x 641", kmax_r50_coco, lambda: (torch.rand(2, 3, 641, 641),), lambda f: f.masks.masks
+    )
+    for network in (
+        partial(TunedGNN, 100, 40, 256),
+        partial(SGFormer, 100, 40, 256),
+        partial(Polynormer, 100, 40, 256),
+    ):
+        name = f"{network.func.__name__}, 100 k nodes, 2 M edges"
+        yield Subject(name, network, _graph, call=lambda model, x, csr: model(x, Relation(csr)), compiles=False)
     limits = (-76.8, -76.8, -2.0, 76.8, 76.8, 4.0)
     kitti = (0.0, -39.68, -3.0, 69.12, 39.68, 1.0)
     detectors: dict[type, tuple[float, ...]] = {
@@ -97,6 +134,15 @@ def _turn() -> Inputs:
     from apps.pointcloud.data.scenes import Scenes
 
     return (Ragged.of([Scenes(1, camera_view=False).draw(0).points]),)
+
+
+def _photos() -> Inputs:
+    return (torch.rand(8, 3, 224, 224),)
+
+
+def _graph() -> Inputs:
+    nodes = 100_000
+    return torch.randn(nodes, 100), Csr.of(torch.randint(nodes, (2, 2_000_000)), nodes)[0]
 
 
 def moved(value: Any, device: torch.device) -> Any:

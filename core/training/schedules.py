@@ -4,7 +4,7 @@ A schedule is built by the task as `schedule(optimizer, steps_per_epoch, epochs)
 recipe.
 """
 
-__all__ = ["Halving", "MultiStep", "OneCycle", "Plateau", "Schedule"]
+__all__ = ["Halving", "MultiStep", "OneCycle", "Plateau", "Poly", "Schedule"]
 
 import math
 from collections.abc import Sequence
@@ -55,6 +55,34 @@ class OneCycle(Schedule):
         if step < rise:
             return (step + 1) / (rise + 1)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+class Poly(Schedule):
+    """(1 - t / T) ** power after a linear warm-up, the schedule of semantic segmentation (Chen et al. 2017, DeepLab).
+
+    Args:
+        power: 1 is a straight line.
+        warmup: share of all steps that the warm-up takes.
+        horizon: T over the length of the run; above 1 the rate does not reach 0, as where releases stop early.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        steps_per_epoch: int,
+        epochs: int,
+        power: float = 0.9,
+        warmup: float = 0.0,
+        horizon: float = 1.0,
+    ):
+        self.power, self.warmup, self.horizon = power, warmup, horizon
+        super().__init__(optimizer, steps_per_epoch, epochs)
+
+    def factor(self, step: int) -> float:
+        total = max(1, self.steps_per_epoch * self.epochs)
+        rise = self.warmup * total
+        left = max(0.0, 1 - step / (self.horizon * total)) ** self.power
+        return left * (step + 1) / (rise + 1) if step < rise else left
 
 
 class Halving(Schedule):

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from core.training.schedules import Plateau, Schedule
@@ -83,12 +84,19 @@ class Task(pl.LightningModule):
         self.command = ""
 
     def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.dim() >= 2]},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
+        rates: dict[float, list[nn.Parameter]] = {}
+        for name, p in self.named_parameters():
+            if p.requires_grad:
+                rates.setdefault(self.rate(name), []).append(p)
+        groups: list[dict[str, Any]] = []
+        factors = []
+        for factor, parameters in rates.items():
+            groups.append({"params": [p for p in parameters if p.dim() >= 2]})
+            groups.append({"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0})
+            factors += [factor] * sum(bool(group["params"]) for group in groups[-2:])
         optimizer = self.optimizer([group for group in groups if group["params"]])
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] *= factor
         if self.schedule is None:
             return optimizer
         epochs = self.trainer.max_epochs or 1
@@ -100,6 +108,10 @@ class Task(pl.LightningModule):
             schedule.watch(self.mode)
             how |= {"interval": "epoch", "monitor": self.monitor}
         return {"optimizer": optimizer, "lr_scheduler": how}
+
+    def rate(self, name: str) -> float:
+        """Factor of the learning rate for a parameter of this name."""
+        return 1.0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["omnimix"] = {"version": version("omnimix"), "config": self.config, "facts": self.facts}

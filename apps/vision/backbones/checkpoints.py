@@ -35,10 +35,12 @@ from apps.vision.backbones.names_maxvit import maxvit_timm
 from apps.vision.backbones.names_metaformer import metaformer_release, metaformer_timm, poolformer_release
 from apps.vision.backbones.names_mit import mit_official
 from apps.vision.backbones.names_nat import nat_release
+from apps.vision.backbones.names_resnet import resnet_detectron, resnet_torchvision
 from apps.vision.backbones.names_rmt import rmt_release
 from apps.vision.backbones.names_squeezed import efficientvit_release, efficientvit_timm, shvit_release, shvit_timm
 from apps.vision.backbones.names_swin import swin_official, swin_timm, swin_torchvision
 from apps.vision.backbones.nat import NAT
+from apps.vision.backbones.resnet import ResNet
 from apps.vision.backbones.rmt import RMT
 from apps.vision.backbones.shvit import SHViT
 from apps.vision.backbones.swin import Swin
@@ -61,6 +63,7 @@ RELEASES: dict[type[Backbone], Sequence[Callable[[Any], Release]]] = {
         davit_official,
         davit_timm,
     ),
+    ResNet: (resnet_torchvision, resnet_detectron),
     RMT: (rmt_release,),
     CrossFormer: (crossformer_official,),
     EfficientViT: (efficientvit_release, efficientvit_timm),
@@ -116,7 +119,7 @@ def load_backbone(backbone: Backbone, path: str | Path) -> None:
     if wanted != given:
         wrong = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
         raise UserError(
-            f"checkpoint {path.name}: its backbone does not fit {type(backbone).__name__} ({len(wrong)} tensors, such as "
-            f"{wrong[0]}); build it as it was trained."
+            f"checkpoint {path.name}: its backbone does not fit {type(backbone).__name__} ({len(wrong)} tensors, such "
+            f"as {wrong[0]}); build it as it was trained."
         )
     backbone.load_state_dict(own)

@@ -1,10 +1,11 @@
 """Evaluation: mean IoU of one confusion matrix, panoptic quality and mask AP where the data has segments."""
 
-__all__ = ["COLUMNS", "collect", "evaluate", "of_places", "published", "values"]
+__all__ = ["COLUMNS", "Objects", "collect", "evaluate", "of_places", "published", "values"]
 
 import io
+import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -17,16 +18,29 @@ from apps.vision.segmentation.cost import cost
 from apps.vision.segmentation.data.datamodule import SegmentationData
 from apps.vision.segmentation.data.items import labels_of
 from apps.vision.segmentation.metrics.confusion import Scores, confusion, scores
+from apps.vision.segmentation.metrics.mask_ap import Average, Coded, coded, of_coded
 from apps.vision.segmentation.metrics.panoptic import PanopticQuality, Summary
-from apps.vision.segmentation.models import Panoptic
 from apps.vision.segmentation.pictures import Sample, sections, sum_of
 from apps.vision.segmentation.published import PANOPTIC, SEMANTIC
-from apps.vision.segmentation.task import SegmentationTask
-from apps.vision.segmentation.truth import pieces, true_pieces
+from apps.vision.segmentation.task import Seen, SegmentationTask
+from apps.vision.segmentation.truth import found_objects, pieces, true_objects, true_pieces
 from core.training.gather import gathered
 from core.training.report import Row, Table
 from core.training.results import hardware
 from core.training.task import Evaluation
+
+
+class Objects(NamedTuple):
+    """How well objects are told apart.
+
+    Attributes:
+        panoptic: quality of segments.
+        masks: average precision of things; None without things.
+    """
+
+    panoptic: Summary
+    masks: Average | None
+
 
 COLUMNS = ["mIoU", "mean accuracy", "pixel accuracy"]
 
@@ -36,7 +50,7 @@ def evaluate(task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData
     started = time.perf_counter()
     task.restore_facts(ckpt_path)
     task.prepare(data)
-    samples, quality = collect(task, trainer, data, ckpt_path)
+    samples, objects = collect(task, trainer, data, ckpt_path)
     names = task.facts["classes"]
     total = scores(sum_of(samples))
     rows, baseline = [Row(task.label, values(total), ours=True)], None
@@ -58,11 +72,12 @@ def evaluate(task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData
         _classes(total, baseline, names, caption),
     ]
     metrics = values(total)
-    if quality is not None:
-        tables.insert(1, _panoptic(task.label, data.label, quality, caption))
-        metrics |= {"PQ": 100 * quality.all.pq, "SQ": 100 * quality.all.sq, "RQ": 100 * quality.all.rq}
+    if objects is not None:
+        tables.insert(1, _panoptic(task.label, data.label, objects, caption))
+        tables.insert(2, _segments(objects.panoptic, names, caption))
+        metrics |= tables[1].rows[0].values
     tables.append(_cost(task, data))
-    said = f", panoptic quality {metrics['PQ']:.1f}" if quality is not None else ""
+    said = f", panoptic quality {metrics['PQ']:.1f}" if objects is not None else ""
     return Evaluation(
         task="segmentation",
         protocol="mean IoU of one confusion matrix at label size, void left out",
@@ -80,18 +95,21 @@ def evaluate(task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData
 
 def collect(
     task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData, ckpt_path: str | None
-) -> tuple[list[Sample], Summary | None]:
-    """A confusion matrix and the compressed class map of every test image, in their order, and panoptic quality."""
+) -> tuple[list[Sample], Objects | None]:
+    """A confusion matrix and the compressed class map of every test image, in their order; and of objects, if any."""
     part, classes = data.part("test"), len(task.facts["classes"])
     tally = Tally(task, classes)
     trainer.callbacks.append(tally)  # type: ignore[attr-defined]
     trainer.forecasts(task, data.loader(part), ckpt_path, keep=False)  # type: ignore[attr-defined]
     trainer.callbacks.remove(tally)  # type: ignore[attr-defined]
-    found = gathered(tally.found)
+    found, objects = gathered(tally.found), gathered(tally.objects)
+    samples = [found[index] for index in range(len(part))]
     quality = tally.quality
+    if quality is None or not (quality.tp + quality.fp + quality.fn).sum():
+        return samples, None
     # The processes' counts are added up when they are asked for.
-    summary = quality.compute() if quality is not None and (quality.tp + quality.fp + quality.fn).sum() else None
-    return [found[index] for index in range(len(part))], summary
+    average = of_coded([objects[index] for index in sorted(objects)]) if objects else None
+    return samples, Objects(quality.compute(), average)
 
 
 class Tally(pl.Callback):
@@ -103,20 +121,25 @@ class Tally(pl.Callback):
     """
 
     def __init__(self, task: SegmentationTask, classes: int) -> None:
-        self.classes, self.found = classes, dict[int, Sample]()
+        self.classes, self.found, self.objects = classes, dict[int, Sample](), dict[int, Coded]()
+        self.things = tuple(task.facts["things"])
         self.quality = None if task.quality is None else PanopticQuality(task.quality.categories)
 
     def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Seen, batch: Any, *args: Any
     ) -> None:
         """Of one image."""
-        index, found = outputs["index"], outputs["classes"]
-        labels, made = batch["labels"][0].cpu(), outputs["panoptic"]
-        matrix = confusion(labels, found.long(), self.classes)
-        self.found[index] = Sample(index, batch["name"][0], matrix, compressed(found))
+        name = batch["name"][0]
+        matrix = confusion(batch["labels"][0].cpu(), outputs.classes.long(), self.classes)
+        self.found[outputs.index] = Sample(outputs.index, name, matrix, compressed(outputs.classes))
         truth = true_pieces(batch, 0)
-        if self.quality is not None and truth is not None and isinstance(made, Panoptic):
-            self.quality.update(*truth, *pieces(made), where=batch["name"][0])
+        if self.quality is None or truth is None or outputs.panoptic is None:
+            return
+        self.quality.update(*truth, *pieces(outputs.panoptic), where=name)
+        if self.things and outputs.instances is not None:
+            self.objects[outputs.index] = coded(
+                true_objects(batch, 0, self.things), found_objects(outputs.instances), name
+            )
 
 
 def compressed(classes: Tensor) -> bytes:
@@ -173,21 +196,32 @@ def _classes(found: Scores, baseline: Scores | None, names: list[str], caption: 
     return Table("By class", columns, rows, f"Percent; {caption}", digits=1, higher=frozenset(columns))
 
 
-def _panoptic(label: str, data: str, found: Summary, caption: str) -> Table:
-    columns = ["PQ", "SQ", "RQ", "PQ things", "PQ stuff"]
-    values = {
-        "PQ": found.all.pq,
-        "SQ": found.all.sq,
-        "RQ": found.all.rq,
-        "PQ things": found.things.pq,
-        "PQ stuff": found.stuff.pq,
+def _panoptic(label: str, data: str, found: Objects, caption: str) -> Table:
+    """One row a system."""
+    quality, masks = found
+    shares = {
+        "PQ": quality.all.pq,
+        "SQ": quality.all.sq,
+        "RQ": quality.all.rq,
+        "PQ things": quality.things.pq,
+        "PQ stuff": quality.stuff.pq,
     }
-    rows = [Row(label, {name: 100 * value for name, value in values.items() if value == value}, ours=True)]
+    if masks is not None:
+        shares |= {"mask AP": masks.ap, "mask AP50": masks.ap50}
+    rows = [Row(label, {name: 100 * value for name, value in shares.items() if not math.isnan(value)}, ours=True)]
     rows += [Row(name, {"PQ": value}, "published, not run here") for name, value in PANOPTIC.get(data, {}).items()]
-    return Table(
-        "Panoptic quality", columns, rows, f"Percent, as panopticapi counts; {caption}", digits=1,
-        higher=frozenset(columns),
-    )  # fmt: skip
+    text = f"Percent; panoptic quality as panopticapi counts, AP of masks by pycocotools; {caption}"
+    return Table("Objects told apart", list(shares), rows, text, digits=1, higher=frozenset(shares))
+
+
+def _segments(found: Summary, names: list[str], caption: str) -> Table:
+    """One row a class that occurs."""
+    columns = ["PQ", "SQ", "RQ"]
+    rows = [
+        Row(names[n], dict(zip(columns, (100 * each.pq, 100 * each.sq, 100 * each.rq), strict=True)), ours=True)
+        for n, each in found.categories.items()
+    ]
+    return Table("Panoptic quality by class", columns, rows, f"Percent; {caption}", digits=1, higher=frozenset(columns))
 
 
 def _cost(task: SegmentationTask, data: SegmentationData) -> Table:

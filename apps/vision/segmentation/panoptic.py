@@ -17,33 +17,18 @@ follows from how often two own the same pixel, and one look-up writes the map. P
 cache. Identical numbers; two scores that are equal to the last digit may change places.
 """
 
-__all__ = ["Instances", "Merge", "instances", "masks_at", "panoptic", "semantic"]
+__all__ = ["Merge", "instances", "masks_at", "panoptic", "semantic"]
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from apps.vision.segmentation.models.segmenter import Panoptic
+from apps.vision.segmentation.models.segmenter import Instances, Panoptic
 
 BLOCK = 4096
 EDGE = 4e-6
-
-
-class Instances(NamedTuple):
-    """Objects of one image, which may overlap.
-
-    Attributes:
-        masks: (M, H, W) bool.
-        kinds: (M,) int64 classes.
-        scores: (M,), for average precision.
-    """
-
-    masks: Tensor
-    kinds: Tensor
-    scores: Tensor
 
 
 def masks_at(masks: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:

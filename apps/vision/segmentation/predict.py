@@ -16,7 +16,7 @@ from apps.vision.segmentation.data.datamodule import SegmentationData, Views
 from apps.vision.segmentation.data.masks import Colour, voc_palette, write_mask
 from apps.vision.segmentation.models import Panoptic
 from apps.vision.segmentation.pictures import overlay
-from apps.vision.segmentation.task import SegmentationTask
+from apps.vision.segmentation.task import Seen, SegmentationTask
 from core.errors import UserError
 from core.training.files import refuse_existing, writing
 
@@ -67,13 +67,18 @@ class Writer(pl.Callback):
         self.colours: list[Colour] = [(c[0], c[1], c[2]) for c in given] if given else [*voc_palette(len(self.names))]
 
     def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *args: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Seen,  # type: ignore[override]
+        batch: Any,
+        *args: Any,
     ) -> None:
         """Of one image."""
-        name, classes = batch["name"][0], outputs["classes"].numpy().astype(np.uint8)
+        name, classes = batch["name"][0], outputs.classes.numpy().astype(np.uint8)
         image = (batch["image"][0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        if isinstance(outputs["panoptic"], Panoptic):
-            self._segments(name, outputs["panoptic"])
+        if outputs.panoptic is not None:
+            self._segments(name, outputs.panoptic)
         _write(self.out / f"{name}_overlay.png", overlay(image, classes, self.colours))
         # Last: where it is, the image is done.
         write_mask(self.out / f"{name}.png", classes, self.colours)

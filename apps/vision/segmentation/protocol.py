@@ -81,10 +81,10 @@ def compare(options: argparse.Namespace, line: str) -> Table:
 def once(training: Training, seed: int) -> Arrays:
     """One training; percent, and seconds."""
     fitted = training.fit(seed)
-    samples, quality = collect(fitted.task, fitted.trainer, fitted.data, None)
+    samples, objects = collect(fitted.task, fitted.trainer, fitted.data, None)
     found = values(scores(sum_of(samples)))
-    if quality is not None:
-        found["PQ"] = 100 * quality.all.pq
+    if objects is not None:
+        found["PQ"] = 100 * objects.panoptic.all.pq
     return {name: np.array(value) for name, value in (found | {"seconds": fitted.seconds}).items()}
 
 

@@ -1,9 +1,9 @@
 """Segmentation as a Lightning task: any network of `apps.vision.segmentation.models` on any `SegmentationData`."""
 
-__all__ = ["SegmentationTask"]
+__all__ = ["Seen", "SegmentationTask"]
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from apps.vision.segmentation.inference import Windows, class_map
 from apps.vision.segmentation.losses import CrossEntropy, DeepSupervision, PixelLoss
 from apps.vision.segmentation.metrics.confusion import Confusion
 from apps.vision.segmentation.metrics.panoptic import PanopticQuality
-from apps.vision.segmentation.models import EncoderDecoder, PanopticSegmenter, Segmenter
+from apps.vision.segmentation.models import EncoderDecoder, Instances, Panoptic, PanopticSegmenter, Segmenter
 from apps.vision.segmentation.truth import pieces, true_pieces
 from core.errors import UserError
 from core.mixers import auxiliary_loss
@@ -24,6 +24,21 @@ from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_
 
 # ImageNet's, of images in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Seen(NamedTuple):
+    """What a network found in one image.
+
+    Attributes:
+        index: of the image in its part.
+        classes: (H, W) uint8.
+        panoptic, instances: segments and objects, of networks that tell objects apart.
+    """
+
+    index: int
+    classes: Tensor
+    panoptic: Panoptic | None
+    instances: Instances | None
 
 
 class SegmentationTask(Task):
@@ -37,8 +52,11 @@ class SegmentationTask(Task):
         criterion: loss of (what the network made, batch); cross entropy, helping heads with 0.4, if not given.
         class_weights: makes weights from the pixels of each class in the training images, for losses that take them and
             have none.
+        weights: file of a release to start from, of the whole network or of its backbone; or a checkpoint of ours, of
+            which the backbone is taken.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule.
+        backbone_rate: learning rate of the backbone over that of the rest; below 1 for one that is trained already.
         monitor: logged value that chooses the checkpoint: val_miou or val_pq.
         mean, std: of the colours that the network is used to, R G B in [0, 1]; ImageNet's by default.
         windows: evaluate and predict in sliding windows; whole images if not given.
@@ -54,8 +72,10 @@ class SegmentationTask(Task):
         network: Callable[[int], Segmenter],
         criterion: nn.Module | None = None,
         class_weights: Callable[[Counts], list[float]] | None = None,
+        weights: str | None = None,
         optimizer: OptimizerFactory = torch.optim.AdamW,
         schedule: ScheduleFactory | None = None,
+        backbone_rate: float = 1.0,
         monitor: str = "val_miou",
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
@@ -70,6 +90,7 @@ class SegmentationTask(Task):
                 f"--model.mean {list(mean)} and --model.std {list(std)} must be three numbers each, std > 0."
             )
         self.network, self.class_weights, self.monitor = network, class_weights, monitor
+        self.weights, self.backbone_rate = weights, backbone_rate
         self.criterion = criterion or DeepSupervision(CrossEntropy())
         self.windows, self.scales, self.flip, self.memory_mb = windows, tuple(scales), flip, memory_mb
         for name, values in (("mean", mean), ("std", std)):
@@ -128,6 +149,10 @@ class SegmentationTask(Task):
             self.net = self.network(classes)
         except ValueError as error:
             raise UserError(f"--model.network: {error}.") from None
+        if self.weights is not None and not self.facts:
+            from apps.vision.segmentation.models.checkpoints import load_release
+
+            load_release(self.net, self.weights)
         if isinstance(self.net, PanopticSegmenter):
             self.net.things = tuple(given["things"])  # type: ignore[arg-type]
             self.quality = PanopticQuality({n: n in self.net.things for n in range(classes)})
@@ -135,6 +160,10 @@ class SegmentationTask(Task):
             raise UserError(f"--model.monitor val_pq: {self.label} does not tell objects apart; use val_miou.")
         self.confusion = Confusion(classes)
         self.facts = given
+
+    def rate(self, name: str) -> float:
+        """Of a parameter; P2AT's backbone has no part of its own and learns as the rest."""
+        return self.backbone_rate if name.startswith("net.backbone.") else 1.0
 
     def normalised(self, image: Tensor) -> Tensor:
         """Images in [0, 1] as the network is used to them."""
@@ -152,13 +181,25 @@ class SegmentationTask(Task):
         self.log("train_loss", self.mean_loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def classes(self, image: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """(1, 3, H, W) in [0, 1] -> (H, W) classes; in windows and views as asked for."""
-        return class_map(self, image, self.windows, self.scales, self.flip, size, self.memory_mb)
+    @property
+    def plain(self) -> bool:
+        """Whether images are looked at once, whole."""
+        return self.windows is None and self.scales == (1.0,) and not self.flip
 
-    def panoptic(self, image: Tensor) -> Any:
-        """Segments of one image (1, 3, H, W), whole and as it is; None if the network does not tell objects apart."""
-        return self.net.panoptic(self.normalised(image))[0] if isinstance(self.net, PanopticSegmenter) else None
+    def look(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Any]:
+        """One image (1, 3, H, W) in [0, 1].
+
+        Args:
+            image: as it is.
+            size: of its labels.
+
+        Returns:
+            (H, W) classes, in windows and views as asked for; and, from a network that tells objects apart, what it
+            made of the whole image.
+        """
+        made = self(image) if isinstance(self.net, PanopticSegmenter) else None
+        network = (lambda x: made) if made is not None and self.plain else self
+        return class_map(network, image, self.windows, self.scales, self.flip, size, self.memory_mb), made
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._look(batch)
@@ -169,10 +210,12 @@ class SegmentationTask(Task):
     def _look(self, batch: Batch) -> None:
         assert self.confusion is not None
         for n in range(len(batch["image"])):
-            image, labels = batch["image"][n : n + 1], batch["labels"][n]
-            self.confusion.update(labels, self.classes(image, (labels.shape[0], labels.shape[1])))
-            found, truth = self.panoptic(image), true_pieces(batch, n)
+            labels = batch["labels"][n]
+            classes, made = self.look(batch["image"][n : n + 1], (labels.shape[0], labels.shape[1]))
+            self.confusion.update(labels, classes)
+            truth = true_pieces(batch, n)
             if self.quality is not None and truth is not None:
+                found = self.net.panoptic(made)[0]  # type: ignore[union-attr, operator]
                 self.quality.update(*truth, *pieces(found), where=batch["name"][n])
 
     def on_validation_epoch_end(self) -> None:
@@ -191,16 +234,15 @@ class SegmentationTask(Task):
             self.log(f"{part}_pq", torch.tensor(self.quality.compute().all.pq), prog_bar=True)
             self.quality.reset()
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Classes of an image and, from networks that tell objects apart, its segments; on the host."""
-        image = batch["image"]
+    def predict_step(self, batch: Batch, batch_idx: int) -> Seen:
+        """What is found in one image, on the host."""
         labels = batch["labels"][0]
-        found = self.panoptic(image)
-        return {
-            "index": batch["index"][0],
-            "classes": self.classes(image, (labels.shape[0], labels.shape[1])).to(torch.uint8).cpu(),
-            "panoptic": None if found is None else type(found)(*(part.cpu() for part in found)),
-        }
+        classes, made = self.look(batch["image"], (labels.shape[0], labels.shape[1]))
+        found = objects = None
+        if isinstance(self.net, PanopticSegmenter):
+            found = Panoptic(*(part.cpu() for part in self.net.panoptic(made)[0]))
+            objects = Instances(*(part.cpu() for part in self.net.instances(made)[0]))
+        return Seen(batch["index"][0], classes.to(torch.uint8).cpu(), found, objects)
 
 
 def _listed(names: Sequence[str]) -> str:

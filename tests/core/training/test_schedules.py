@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from core.training.schedules import Halving, MultiStep, OneCycle, Plateau
+from core.training.schedules import Halving, MultiStep, OneCycle, Plateau, Poly
 
 
 def optimizer() -> torch.optim.Optimizer:
@@ -63,3 +63,12 @@ def test_plateau_keeps_the_rate_at_first_and_goes_on_from_a_checkpoint() -> None
     again.load_state_dict(state)
     again.step(1.0)
     assert other.param_groups[0]["lr"] == 0.5
+
+
+def test_poly_rises_then_falls_as_a_power_of_what_is_left() -> None:
+    of = optimizer()
+    made = rates(Poly(of, 10, 2, power=2.0, warmup=0.1), of, 21)
+    assert made[:2] == pytest.approx([1 / 3, (19 / 20) ** 2 * 2 / 3]) and made[10] == pytest.approx(0.25)
+    assert made[20] == 0.0
+    of = optimizer()
+    assert rates(Poly(of, 10, 1, power=1.0, horizon=2.0), of, 11)[10] == pytest.approx(0.5)

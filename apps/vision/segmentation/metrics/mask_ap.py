@@ -7,7 +7,7 @@ A crowd in the truth may be found any number of times, its overlap being interse
 are NaN where there is no object to be found (COCO writes -1).
 """
 
-__all__ = ["Average", "Instances", "mask_ap"]
+__all__ = ["Average", "Coded", "Instances", "coded", "mask_ap", "of_coded"]
 
 import contextlib
 import io
@@ -48,6 +48,14 @@ class Average(NamedTuple):
     categories: dict[int, float]
 
 
+class Coded(NamedTuple):
+    """Objects of one image as COCO's records, whose masks are run lengths: a thousandth of the memory."""
+
+    size: tuple[int, int]
+    truth: list[dict[str, Any]]
+    found: list[dict[str, Any]]
+
+
 def mask_ap(truth: Sequence[Instances], found: Sequence[Instances]) -> Average:
     """Of a split.
 
@@ -58,21 +66,43 @@ def mask_ap(truth: Sequence[Instances], found: Sequence[Instances]) -> Average:
         UserError: pycocotools is not installed.
         ValueError: numbers of images, sizes or scores do not fit.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise UserError(
-            "mask AP is computed by pycocotools, which is not installed; pip install pycocotools."
-        ) from None
     if len(truth) != len(found):
         raise ValueError(f"mask_ap: {len(truth)} images with truth, {len(found)} with found objects.")
-    categories = sorted({int(c) for image in truth for c in image.categories})
-    images = [{"id": n, "height": h, "width": w} for n, (h, w) in enumerate(_sizes(truth, found), 1)]
-    annotations = [row for n, image in enumerate(truth, 1) for row in _rows(image, n)]
+    pairs = enumerate(zip(truth, found, strict=True))
+    return of_coded([coded(own, other, f"image {n}") for n, (own, other) in pairs])
+
+
+def coded(truth: Instances, found: Instances, where: str = "image") -> Coded:
+    """One image, so that its masks need not be kept.
+
+    Args:
+        truth, found: its instances.
+        where: its name, for errors.
+
+    Raises:
+        UserError: pycocotools is not installed.
+        ValueError: sizes or scores do not fit.
+    """
+    shapes = {np.shape(image.masks)[1:] for image in (truth, found) if len(image.categories)}
+    if len(shapes) > 1 or any(len(shape) != 2 for shape in shapes):
+        raise ValueError(f"mask_ap: {where} has masks of sizes {sorted(shapes)}; they must be (N, H, W) of one.")
+    size = shapes.pop() if shapes else (1, 1)
+    return Coded((size[0], size[1]), _rows(truth), _rows(found, scored=True))
+
+
+def of_coded(split: Sequence[Coded]) -> Average:
+    """Of a split whose images were coded one by one."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    images, annotations, results = [], [], []
+    for number, image in enumerate(split, 1):
+        images.append({"id": number, "height": image.size[0], "width": image.size[1]})
+        annotations += [row | {"image_id": number} for row in image.truth]
+        results += [row | {"image_id": number} for row in image.found]
+    categories = sorted({row["category_id"] for row in annotations})
     for number, row in enumerate(annotations, 1):
         row["id"] = number
-    results = [row for n, image in enumerate(found, 1) for row in _rows(image, n, scored=True)]
     nan = float("nan")
     if not annotations:
         return Average(nan, nan, nan, nan, nan, nan, {})
@@ -100,31 +130,25 @@ def _mean(values: NDArray[Any]) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _sizes(truth: Sequence[Instances], found: Sequence[Instances]) -> list[tuple[int, int]]:
-    sizes = []
-    for n, (own, other) in enumerate(zip(truth, found, strict=True)):
-        shapes = {np.shape(image.masks)[1:] for image in (own, other) if len(image.categories)}
-        if len(shapes) > 1 or any(len(shape) != 2 for shape in shapes):
-            raise ValueError(f"mask_ap: image {n} has masks of sizes {sorted(shapes)}; they must be (N, H, W) of one.")
-        sizes.append(shapes.pop() if shapes else (1, 1))
-    return sizes
-
-
-def _rows(image: Instances, number: int, scored: bool = False) -> list[dict[str, Any]]:
+def _rows(image: Instances, scored: bool = False) -> list[dict[str, Any]]:
     """COCO's records of an image's objects."""
-    from pycocotools import mask as coding
-
+    try:
+        from pycocotools import mask as coding
+    except ImportError:
+        raise UserError(
+            "mask AP is computed by pycocotools, which is not installed; pip install pycocotools."
+        ) from None
     if scored and image.scores is None and len(image.categories):
         raise ValueError("mask_ap: found objects need scores.")
     masks = np.asarray(image.masks).astype(np.uint8)
     rows = []
     for n, category in enumerate(image.categories):
-        coded = coding.encode(np.asfortranarray(masks[n]))
-        row: dict[str, Any] = {"image_id": number, "category_id": int(category), "segmentation": coded}
+        runs = coding.encode(np.asfortranarray(masks[n]))
+        row: dict[str, Any] = {"category_id": int(category), "segmentation": runs}
         if scored and image.scores is not None:
             row["score"] = float(image.scores[n])
         else:
             row["iscrowd"] = int(image.crowd[n]) if image.crowd is not None else 0
-            row["area"], row["bbox"] = float(coding.area(coded)), coding.toBbox(coded).tolist()
+            row["area"], row["bbox"] = float(coding.area(runs)), coding.toBbox(runs).tolist()
         rows.append(row)
     return rows

@@ -15,7 +15,7 @@ from apps.vision.segmentation.models import names_transkd as names
 from apps.vision.segmentation.models.distillation import channel_loss, context_loss, pixel_loss
 from apps.vision.segmentation.models.layers import maps
 from apps.vision.segmentation.models.segformer import SegFormerHead
-from apps.vision.segmentation.models.segmenter import EncoderDecoder
+from apps.vision.segmentation.models.segmenter import EncoderDecoder, Head
 from apps.vision.segmentation.models.transkd import GLMixer, LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD
 from core.checkpoint import Mapping
 from core.verify import Facts, Golden
@@ -31,9 +31,12 @@ def _mit(config: dict) -> MiT:
     )
 
 
+def _student(config: dict) -> tuple[int, MiT, Head]:
+    return config["num_classes"], _mit(config), partial(SegFormerHead, dim=config["decoderembed_dim"], dropout=0.0)
+
+
 def _segformer(config: dict) -> EncoderDecoder:
-    head = partial(SegFormerHead, dim=config["decoderembed_dim"], dropout=0.0)
-    return EncoderDecoder(config["num_classes"], _mit(config), head)
+    return EncoderDecoder(*_student(config))
 
 
 class _Told(nn.Module):
@@ -66,7 +69,7 @@ def _network(facts: Facts) -> TransKD:
     elif "atten_weight" in facts.weights:
         match = MatchGL
     made = TransKD(
-        _segformer(facts.config["student"]),
+        *_student(facts.config["student"]),
         _teacher(facts.config["out_channels"]),
         match,
         facts.config["mid_channel"],
@@ -96,7 +99,7 @@ class _Total(nn.Module):
         super().__init__()
         self.teacher, self.config = _segformer(config["teacher"]), config
         self.student = TransKD(
-            _segformer(config["student"]), _mit(config["teacher"]), MatchLinear, config["mid_channel"], official=True
+            *_student(config["student"]), _mit(config["teacher"]), MatchLinear, config["mid_channel"], official=True
         )
 
     def forward(self, image: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ of queries, each a class and a mask, that are learnt as the centres of clusters 
 
 What `forward` makes is `Found`: in training the queries of all layers and the semantic head's scores, for
 `KMaXCriterion`; in evaluation those of the final result, and `main`, the scores of classes at the size of the image,
-which are computed when they are asked for. `panoptic(x)` gives segments, `instances(x)` objects.
+which are computed when they are asked for. `panoptic(found)` gives segments, `instances(found)` objects.
 
 Published at 641 to 2049 pixels; images (x - 127.5) / 127.5. Any size works, 1 x 1 too. Corners of maps are aligned
 where their size is odd, as in the release.
@@ -35,8 +35,8 @@ from apps.vision.segmentation.models.kmax_decoder import TransformerDecoder
 from apps.vision.segmentation.models.kmax_heads import Prediction, SemanticHead
 from apps.vision.segmentation.models.kmax_layers import odd, resized
 from apps.vision.segmentation.models.kmax_pixel_decoder import PixelDecoder
-from apps.vision.segmentation.models.segmenter import Panoptic, PanopticSegmenter
-from apps.vision.segmentation.panoptic import Instances, Merge, instances, masks_at, semantic
+from apps.vision.segmentation.models.segmenter import Instances, Panoptic, PanopticSegmenter
+from apps.vision.segmentation.panoptic import Merge, instances, masks_at, semantic
 
 
 class Found(NamedTuple):
@@ -129,17 +129,15 @@ class KMaX(PanopticSegmenter):
         )
 
     @torch.no_grad()
-    def panoptic(self, x: Tensor) -> list[Panoptic]:
-        """Segments of each image (B, 3, H, W)."""
-        found = self(x)
-        pairs = zip(found.masks.classes.float(), found.at_size().float(), strict=True)
+    def panoptic(self, made: Found) -> list[Panoptic]:
+        """Segments of each image."""
+        pairs = zip(made.masks.classes.float(), made.at_size().float(), strict=True)
         return [self.merge(classes, masks, self.things) for classes, masks in pairs]
 
     @torch.no_grad()
-    def instances(self, x: Tensor, top: int = 100) -> list[Instances]:
-        """The best `top` pairs of query and class of each image (B, 3, H, W), of things where there are any."""
-        found = self(x)
-        pairs = zip(found.masks.classes.float(), found.at_size().float(), strict=True)
+    def instances(self, made: Found, top: int = 100) -> list[Instances]:
+        """The best `top` pairs of query and class of each image, of things where there are any."""
+        pairs = zip(made.masks.classes.float(), made.at_size().float(), strict=True)
         return [instances(classes, masks, top, self.merge.pixel, self.things or None) for classes, masks in pairs]
 
 

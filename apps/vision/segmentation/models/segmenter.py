@@ -1,9 +1,9 @@
 """What the task asks of a network, and the common form: a backbone, a head, and a second head that helps to learn."""
 
-__all__ = ["EncoderDecoder", "Head", "Logits", "Panoptic", "PanopticSegmenter", "Segmenter"]
+__all__ = ["EncoderDecoder", "Head", "Instances", "Logits", "Panoptic", "PanopticSegmenter", "Segmenter"]
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -43,6 +43,20 @@ class Panoptic(NamedTuple):
     scores: Tensor
 
 
+class Instances(NamedTuple):
+    """Objects of one image, which may overlap.
+
+    Attributes:
+        masks: (M, H, W) bool.
+        kinds: (M,) int64 classes.
+        scores: (M,), for average precision.
+    """
+
+    masks: Tensor
+    kinds: Tensor
+    scores: Tensor
+
+
 class PanopticSegmenter(Segmenter):
     """Base class of networks that tell objects apart.
 
@@ -54,9 +68,13 @@ class PanopticSegmenter(Segmenter):
 
     things: tuple[int, ...] = ()
 
-    def panoptic(self, x: Tensor) -> list[Panoptic]:
-        """Segments of each image (B, 3, H, W)."""
+    def panoptic(self, made: Any) -> list[Panoptic]:
+        """Segments of each image, from what `forward` gave."""
         raise TypeError(f"{type(self).__name__} must define panoptic")
+
+    def instances(self, made: Any, top: int = 100) -> list[Instances]:
+        """The `top` objects of each image with the highest scores, which may overlap."""
+        raise TypeError(f"{type(self).__name__} must define instances")
 
 
 Head = Callable[[Sequence[int], int], nn.Module]

@@ -16,7 +16,7 @@ start at 1 (uninitialised memory in the release); one image alone takes the same
 release's other one, whose weights nothing trains).
 """
 
-__all__ = ["GLMixer", "LevelFusion", "MatchEA", "MatchGL", "MatchLinear", "TransKD", "transkd"]
+__all__ = ["GLMixer", "LevelFusion", "MatchEA", "MatchGL", "MatchLinear", "TransKD"]
 
 from collections.abc import Callable, Sequence
 
@@ -176,8 +176,9 @@ class TransKD(Segmenter):
     """A student that learns from a teacher as well.
 
     Args:
-        student: backbone and head.
-        teacher: a trained backbone with as many levels.
+        classes: numbers that are predicted for a pixel.
+        backbone, head: of the student, as in `EncoderDecoder`.
+        teacher: a backbone with as many levels.
         match: compares patch embeddings; made by one of the classes above from the widths of student and teacher.
         mid: width of the fusion.
         weights: of the levels' embeddings in the loss.
@@ -191,7 +192,9 @@ class TransKD(Segmenter):
 
     def __init__(
         self,
-        student: EncoderDecoder,
+        classes: int,
+        backbone: Backbone,
+        head: Head,
         teacher: Backbone,
         match: Callable[[Sequence[int], Sequence[int]], MatchLinear] | None = MatchLinear,
         mid: int = 64,
@@ -202,10 +205,10 @@ class TransKD(Segmenter):
         super().__init__()
         self.aux: Tensor | None = None
         self.teacher_weights = teacher_weights
-        self.student, self.weights = student, tuple(weights)
+        self.student, self.weights = EncoderDecoder(classes, backbone, head), tuple(weights)
         # In a list: no part of the state, and nothing trains it.
         self._teacher = [teacher.eval().requires_grad_(False)]
-        own: list[int] = list(student.backbone.channels)  # type: ignore[arg-type]
+        own = backbone.channels
         self.fusions = nn.ModuleList(
             LevelFusion(a, mid, b, n + 1 < len(own), official)
             for n, (a, b) in enumerate(zip(own, teacher.channels, strict=True))
@@ -260,25 +263,3 @@ class TransKD(Segmenter):
             y = stage.mix(y)  # type: ignore[operator]
             features.append(y)
         return embeddings, features
-
-
-def transkd(
-    classes: int,
-    backbone: Backbone,
-    head: Head,
-    teacher: Backbone,
-    teacher_weights: str,
-    match: Callable[[Sequence[int], Sequence[int]], MatchLinear] | None = MatchLinear,
-    mid: int = 64,
-) -> TransKD:
-    """`TransKD` of a student from its parts.
-
-    Args:
-        classes: numbers that are predicted for a pixel.
-        backbone, head: of the student, as in `EncoderDecoder`.
-        teacher: a backbone with as many levels.
-        teacher_weights: its checkpoint.
-        match: compares patch embeddings.
-        mid: width of the fusion.
-    """
-    return TransKD(EncoderDecoder(classes, backbone, head), teacher, match, mid, teacher_weights=teacher_weights)

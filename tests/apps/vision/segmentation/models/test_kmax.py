@@ -102,8 +102,8 @@ def test_any_backbone_and_size(backbone, size):
     with torch.no_grad():
         found = net(x)
     assert found.main.shape == (2, 3, *size) and found.masks.others == () and found.masks.semantic is None
-    assert [p.segments.shape for p in net.panoptic(x)] == [size, size]
-    assert all((p.kinds == 0).all() for p in net.instances(x, top=4))
+    assert [p.segments.shape for p in net.panoptic(net(x))] == [size, size]
+    assert all((p.kinds == 0).all() for p in net.instances(net(x), top=4))
 
 
 @pytest.mark.parametrize("backbone", ["resnet", "kmax convnext with its stem", "three levels"])

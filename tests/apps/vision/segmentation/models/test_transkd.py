@@ -9,17 +9,16 @@ from apps.vision.backbones.mit import MiT, mit_b0, mit_b1, mit_b2
 from apps.vision.segmentation.models.distillation import channel_loss, context_loss
 from apps.vision.segmentation.models.segformer import SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder
-from apps.vision.segmentation.models.transkd import LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD, transkd
+from apps.vision.segmentation.models.transkd import LevelFusion, MatchEA, MatchGL, MatchLinear, TransKD
 from core.errors import UserError
 from core.mixers import auxiliary_loss
 
 
 def small(**more):
     torch.manual_seed(0)
-    student = EncoderDecoder(
-        3, MiT((4, 8, 8, 12), (1, 1, 1, 1), (1, 1, 2, 2), drop_path=0.0), partial(SegFormerHead, dim=8, dropout=0.0)
-    )
-    return TransKD(student, MiT((6, 8, 10, 12), (1, 1, 1, 1), (1, 1, 1, 1)), mid=8, **more)
+    student = MiT((4, 8, 8, 12), (1, 1, 1, 1), (1, 1, 2, 2), drop_path=0.0)
+    head = partial(SegFormerHead, dim=8, dropout=0.0)
+    return TransKD(3, student, head, MiT((6, 8, 10, 12), (1, 1, 1, 1), (1, 1, 1, 1)), mid=8, **more)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +33,7 @@ def test_published_sizes_of_students_and_teachers(make, dim, millions):
 @pytest.mark.parametrize(("match", "millions"), [(MatchLinear, 4.563), (MatchGL, 5.219), (MatchEA, 5.534)])
 def test_published_sizes_in_training(match, millions):
     with torch.device("meta"):
-        net = TransKD(EncoderDecoder(20, mit_b0(), SegFormerHead), mit_b2(), match, official=True)
+        net = TransKD(20, mit_b0(), SegFormerHead, mit_b2(), match, official=True)
     assert round(sum(p.numel() for p in net.parameters()) / 1e6, 3) == millions
 
 
@@ -86,7 +85,7 @@ def test_the_teacher_is_read_when_training_begins(tmp_path):
     student, teacher, trained = (MiT(dims, **sizes) for dims in ((4, 4, 8, 8), (8, 8, 16, 16), (8, 8, 16, 16)))
     path = tmp_path / "best.ckpt"
     torch.save({"state_dict": {f"net.backbone.{k}": v for k, v in trained.state_dict().items()}}, path)
-    net = transkd(3, student, partial(SegFormerHead, dim=8), teacher, str(path)).eval()
+    net = TransKD(3, student, partial(SegFormerHead, dim=8), teacher, teacher_weights=str(path)).eval()
     assert net(torch.randn(1, 3, 32, 32)).main.shape == (1, 3, 32, 32) and net.aux is None
     net.train()
     for name, value in teacher.state_dict().items():
@@ -94,6 +93,6 @@ def test_the_teacher_is_read_when_training_begins(tmp_path):
     net(torch.randn(2, 3, 32, 32))
     net.aux.backward()
     assert not any("teacher" in name for name in net.state_dict())
-    wrong = transkd(3, student, partial(SegFormerHead, dim=8), MiT((8, 8, 16, 24), **sizes), str(path))
+    wrong = TransKD(3, student, partial(SegFormerHead, dim=8), MiT((8, 8, 16, 24), **sizes), teacher_weights=str(path))
     with pytest.raises(UserError, match=r"best.ckpt: its backbone does not fit MiT"):
         wrong.train()
