@@ -32,8 +32,10 @@ def cost(network: nn.Module, size: tuple[int, int]) -> Cost:
     network.eval()
     device = next(network.parameters()).device
     image = torch.rand(1, 3, *size, device=device)
+    # The counter hooks itself on what could have gradients, without which parameters given to modules confuse it.
+    state = {name: value.detach() for name, value in [*network.named_parameters(), *network.named_buffers()]}
     with FlopCounterMode(display=False) as counter:
-        network(image)
+        torch.func.functional_call(network, state, (image,))
     times = []
     for _ in range(REPEATS):
         _wait(device)

@@ -27,3 +27,15 @@ def test_the_commonest_class_of_each_place():
 def test_cost_counts_multiplications():
     found = cost(nn.Conv2d(3, 5, 3, padding=1, bias=False), (8, 10))
     assert found.parameters == 135 and found.macs == 135 * 80 and found.speed > 0
+
+
+def test_cost_of_a_network_that_hands_parameters_to_its_modules():
+    class Centres(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.centres, self.layer = nn.Parameter(torch.ones(4, 3)), nn.Linear(3, 5, bias=False)
+
+        def forward(self, x):
+            return self.layer(self.centres).sum() + x.sum()
+
+    assert cost(Centres(), (2, 2)).macs == 4 * 3 * 5
