@@ -6,9 +6,9 @@ image and added, divided by counts made the same way, a softmax, the largest. Th
 self-guided network and of TransKD on our weights.
 """
 
-__all__ = ["local_refinement", "one_hot_counts", "padded_windows", "position_attention", "taught"]
+__all__ = ["joined_levels", "local_refinement", "one_hot_counts", "padded_windows", "position_attention", "taught"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor
 from apps.vision.segmentation.models.distillation import context_loss
 from apps.vision.segmentation.models.layers import maps, resize
 from apps.vision.segmentation.models.p2at import LocalRefinement
+from apps.vision.segmentation.models.segformer import SegFormerHead
 from apps.vision.segmentation.models.segmenter import EncoderDecoder
 from apps.vision.segmentation.models.self_guided import PositionAttention
 from apps.vision.segmentation.models.transkd import TransKD
@@ -68,13 +69,20 @@ def position_attention(module: PositionAttention, x: Tensor) -> Tensor:
     return module.gain * y + x
 
 
+def joined_levels(head: SegFormerHead, features: Sequence[Tensor]) -> Tensor:
+    """SegFormer's head: every level at full width and at the finest size before one convolution joins them."""
+    size = (features[0].shape[1], features[0].shape[2])
+    made = [resize(level(x).movedim(-1, 1), size) for level, x in zip(head.levels, features, strict=True)]
+    return head.out(head.dropout(head.fuse(torch.cat(made[::-1], 1))))
+
+
 def taught(network: TransKD, teacher: EncoderDecoder, x: Tensor) -> Tensor:
     """TransKD's step: the teacher with its head, and with gradients into all of it."""
     embeddings, features = network.levels(network.student.backbone, x)
     wanted, goals = network.levels(teacher.backbone, x)
-    logits = resize(network.student.head(features), (x.shape[2], x.shape[3]))
+    logits = resize(joined_levels(network.student.head, features), (x.shape[2], x.shape[3]))  # type: ignore[arg-type]
     # What the release computes of the teacher and does not use.
-    unused = teacher.head(goals)
+    unused = joined_levels(teacher.head, goals)  # type: ignore[arg-type]
     loss = context_loss(network.fused(features), maps(goals))
     for weight, made, goal in zip(network.weights, network.matched(x, embeddings, features), wanted, strict=False):
         loss = loss + weight * F.mse_loss(made, goal)
