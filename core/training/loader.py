@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
+from core.errors import UserError
+
 
 class EpochShuffle(Sampler[int]):
     """All indices in an order drawn from (seed, epoch): the same on every run, resumed or not.
@@ -57,7 +59,11 @@ class ResumableLoader(DataLoader):
     def _batches(self, skip: int) -> Iterator:
         iterable = isinstance(self.dataset, IterableDataset)
         if self.num_workers or self.pin_memory or self.batch_sampler is None or iterable:
-            yield from islice(super().__iter__(), skip, None)
+            try:
+                yield from islice(super().__iter__(), skip, None)
+            except UserError as error:
+                # A worker sends its traceback along, in front of the sentence.
+                raise UserError(str(error).rsplit(f"{UserError.__name__}: ", 1)[-1].strip()) from None
             return
         whole = getattr(self.dataset, "__getitems__", None)
         for indices in islice(self.batch_sampler, skip, None):

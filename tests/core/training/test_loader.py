@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from core.errors import UserError
 from core.training.loader import EpochShuffle, ResumableLoader
 
 
@@ -83,3 +84,19 @@ def test_an_interrupted_epoch_goes_on_with_the_same_random_numbers_and_reads_not
     torch.set_rng_state(state)
     assert given + lists(after) == whole
     assert sorted(before.dataset.asked + after.dataset.asked) == list(range(11))
+
+
+class Broken(Numbers):
+    """Sample 7 is a file that the user can mend."""
+
+    def __getitem__(self, n):
+        if n == 7:
+            raise UserError("b.png: has the value 9; mend it.")
+        return n
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sentence_stays_one_sentence_when_a_worker_says_it(workers):
+    with pytest.raises(UserError) as raised:
+        list(ResumableLoader(Broken(), batch_size=2, num_workers=workers))
+    assert str(raised.value) == "b.png: has the value 9; mend it."
