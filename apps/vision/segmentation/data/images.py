@@ -90,8 +90,12 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def find_image(folder: Path, stem: str) -> Path:
-    """The image of a name, with any of the endings."""
-    for suffix in SUFFIXES:
+    """The image of a name, with any of the endings, in small letters or capitals.
+
+    Raises:
+        UserError: there is none.
+    """
+    for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES)):
         path = folder / f"{stem}{suffix}"
         if path.is_file():
             return path

@@ -171,6 +171,13 @@ def test_a_list_of_names(tmp_path):
     assert found.names == ("road", "car") and found.values == (0, 1) and found.ignore == (255,)
 
 
+def test_names_of_a_list_are_found_with_capital_endings(folder):
+    (folder / "images/sub/a.jpg").rename(folder / "images/sub/a.JPG")
+    (folder / "one.txt").write_text("sub/a\n")
+    (item,) = Folder(str(folder), part="one").items()
+    assert item.name == "sub/a" and item.load().labels.tolist() == [[255, 0, 1]]
+
+
 def test_masks_are_written_as_they_are_read(tmp_path):
     labels = np.arange(256).reshape(16, 16)
     write_mask(tmp_path / "a.png", labels, ((1, 2, 3),))
