@@ -26,6 +26,10 @@ def prior(scenes: Iterable[Scene], classes: int) -> Callable[[tuple[int, int]], 
     counts = torch.zeros(classes, GRID * GRID)
     for scene in scenes:
         labels = labels_of(scene)
+        # Of an image smaller than the grid, pixels count in several cells: none stays empty.
+        for axis, length in enumerate(labels.shape):
+            if length < GRID:
+                labels = labels.index_select(axis, torch.arange(GRID) * length // GRID)
         height, width = labels.shape
         rows = torch.arange(height) * GRID // height
         columns = torch.arange(width) * GRID // width

@@ -24,6 +24,14 @@ def test_the_commonest_class_of_each_place():
     assert small.shape == (7, 9) and small[0].eq(0).all() and small[-1].eq(1).all()
 
 
+def test_places_of_images_smaller_than_the_grid():
+    small = torch.ones(20, 13, dtype=torch.uint8)
+    small[:10] = 2
+    guess = prior([scene(small)], 3)
+    assert torch.equal(guess((20, 13)), small.long())
+    assert prior([scene(small[:1, :1])], 3)((30, 30)).eq(2).all()
+
+
 def test_cost_counts_multiplications():
     found = cost(nn.Conv2d(3, 5, 3, padding=1, bias=False), (8, 10))
     assert found.parameters == 135 and found.macs == 135 * 80 and found.speed > 0
