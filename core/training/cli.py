@@ -256,6 +256,11 @@ def run(application: Application, arguments: list[str]) -> int:
         except SystemExit as end:
             # Lightning turns Ctrl-C into an ordinary failure.
             return 130 if isinstance(end.__context__, KeyboardInterrupt) else int(end.code or 0)
+        except ValueError as error:
+            # jsonargparse packs what a constructor says among the reasons of the other types that an option may have.
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            raise
     trainer = cli.trainer
     if command == "fit" and trainer.state.finished and not getattr(trainer, "fast_dev_run", False):
         best = trainer.checkpoint_callback

@@ -2,7 +2,9 @@
 
 __all__ = ["main"]
 
-import apps.vision.segmentation.models  # noqa: F401 (so that --model.network P2AT is found)
+# Imported so that --model.network P2AT and --data.train CocoPanoptic are found.
+import apps.vision.segmentation.models  # noqa: F401
+from apps.vision.segmentation.data import ade20k, camvid, cityscapes, coco_panoptic, scenes, voc  # noqa: F401
 from apps.vision.segmentation.data.datamodule import SegmentationData
 from apps.vision.segmentation.evaluate import evaluate
 from apps.vision.segmentation.predict import predict

@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.errors import UserError
+
 Network = Callable[[Tensor], Any]
 
 # Rows that are resized and reduced at once.
@@ -45,7 +47,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         if min(self.stride) < 1 or any(step > side for step, side in zip(self.stride, self.size, strict=True)):
-            raise ValueError(f"Windows: stride {self.stride} must be 1 to the size {self.size}.")
+            raise UserError(f"Windows: stride {self.stride} must be 1 to the size {self.size}.")
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:

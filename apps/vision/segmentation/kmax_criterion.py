@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from apps.vision.segmentation.data.items import Batch
 from apps.vision.segmentation.mask_losses import PanopticLoss, Truth
 from apps.vision.segmentation.models.kmax import Found
+from core.errors import UserError
 
 
 class KMaXCriterion(nn.Module):
@@ -38,11 +39,14 @@ def truth_of(batch: Batch) -> Truth:
     """Segments of a batch, crowds being void.
 
     Raises:
-        ValueError: the data have no segments.
+        UserError: the data have no segments.
     """
     segments, kinds, crowd = batch["segments"], batch["kinds"], batch["crowd"]
     if segments is None or kinds is None:
-        raise ValueError(f"KMaXCriterion: {batch['name'][0]} has no segments; train on data that tells objects apart.")
+        raise UserError(
+            f"KMaXCriterion: {batch['name'][0]} has classes but no segments; train on data that tells objects "
+            "apart, such as CocoPanoptic."
+        )
     kept, classes = [], []
     for n, (one, kind) in enumerate(zip(segments, kinds, strict=True)):
         if crowd is not None and crowd[n].any():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -24,6 +25,7 @@ from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_
 
 # ImageNet's, of images in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MONITORS = ("val_miou", "val_accuracy", "val_pq")
 
 
 class Seen(NamedTuple):
@@ -57,7 +59,7 @@ class SegmentationTask(Task):
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule.
         backbone_rate: learning rate of the backbone over that of the rest; below 1 for one that is trained already.
-        monitor: logged value that chooses the checkpoint: val_miou or val_pq.
+        monitor: logged value that chooses the checkpoint: val_miou, val_accuracy or val_pq.
         mean, std: of the colours that the network is used to, R G B in [0, 1]; ImageNet's by default.
         windows: evaluate and predict in sliding windows; whole images if not given.
         scales: of the image in evaluation and prediction.
@@ -89,6 +91,14 @@ class SegmentationTask(Task):
             raise UserError(
                 f"--model.mean {list(mean)} and --model.std {list(std)} must be three numbers each, std > 0."
             )
+        if monitor not in MONITORS:
+            raise UserError(f"--model.monitor {monitor}: is not one of {', '.join(MONITORS)}.")
+        if not scales or min(scales) <= 0:
+            raise UserError(f"--model.scales {list(scales)}: must be one or more positive numbers, such as [0.75, 1].")
+        if memory_mb < 1 or backbone_rate < 0:
+            raise UserError(
+                f"--model.memory_mb {memory_mb} must be at least 1, --model.backbone_rate {backbone_rate} not negative."
+            )
         self.network, self.class_weights, self.monitor = network, class_weights, monitor
         self.weights, self.backbone_rate = weights, backbone_rate
         self.criterion = criterion or DeepSupervision(CrossEntropy())
@@ -116,7 +126,12 @@ class SegmentationTask(Task):
             return
         self.prepare(data)
         if stage == "fit" and self.class_weights is not None:
-            weights = torch.tensor(self.class_weights(data.counts()))
+            counts = data.counts()
+            if absent := counts.never(tuple(self.facts["classes"])):
+                rank_zero_warn(
+                    f"--data: no training image holds {_listed(absent)}; check the class list and the values of masks."
+                )
+            weights = torch.tensor(self.class_weights(counts))
             for loss in self.criterion.modules():
                 if isinstance(loss, PixelLoss) and loss.weights is None:
                     loss.weights = weights
@@ -156,6 +171,11 @@ class SegmentationTask(Task):
         if isinstance(self.net, PanopticSegmenter):
             self.net.things = tuple(given["things"])  # type: ignore[arg-type]
             self.quality = PanopticQuality({n: n in self.net.things for n in range(classes)})
+        elif classes < 2:
+            raise UserError(
+                f"--data: {given['classes'][0]} is the only class, and every pixel will have it; list what is not "  # type: ignore[index]
+                f"{given['classes'][0]} as a class, too, instead of ignoring it."  # type: ignore[index]
+            )
         elif self.monitor == "val_pq":
             raise UserError(f"--model.monitor val_pq: {self.label} does not tell objects apart; use val_miou.")
         self.confusion = Confusion(classes)

@@ -3,6 +3,7 @@
 __all__ = ["SegmentationData", "Training", "Views"]
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -22,6 +23,7 @@ from .statistics import Counts, count
 from .transforms import Augmentation, listed
 
 Numbered = tuple[int, Scene]
+COUNTING = partial(tqdm, desc="masks", leave=False)
 
 
 class Views(Dataset[Numbered]):
@@ -96,7 +98,8 @@ class SegmentationData(pl.LightningDataModule):
         validation: images to choose the checkpoint on.
         test: images of the evaluation.
         path: your own folder of images, masks and a class list; goes before `train`.
-        files: images and folders of images to predict.
+        files: images and folders of images to predict; then the other sources are not asked, so that a checkpoint
+            predicts where its training data is not.
         crop: height and width of a training sample; None for whole images.
         augmentation: of training images.
         batch_size: samples in a training step.
@@ -127,7 +130,9 @@ class SegmentationData(pl.LightningDataModule):
             )
         if crop is not None and min(crop) < 1:
             raise UserError(f"--data.crop {list(crop)}: sides must be at least 1.")
-        if path is not None:
+        if files:
+            train = validation = test = None
+        elif path is not None:
             train = Folder(path)
         if train is None and validation is None and test is None and not files:
             raise UserError("--data: name a folder with --data.path or --data.files, or a set with --data.train.")
@@ -144,7 +149,8 @@ class SegmentationData(pl.LightningDataModule):
             if source.classes != named[0].classes:
                 raise UserError(
                     f"--data: {named[0].label} has {len(named[0].classes)} classes ({_first(named[0].classes)}), "
-                    f"{source.label} {len(source.classes)} ({_first(source.classes)}); they must be the same."
+                    f"{source.label} {len(source.classes)} ({_first(source.classes)}); they must be the same "
+                    "(null drops a source of a recipe)."
                 )
 
     @property
@@ -215,7 +221,7 @@ class SegmentationData(pl.LightningDataModule):
         paths = [found for name in self.files for found in (list_images(name) if Path(name).is_dir() else [Path(name)])]
         return [PairItem(path.stem, path) for path in paths]
 
-    def counts(self, name: str = "train", show: Callable[[Iterable], Iterable] = tqdm) -> Counts:
+    def counts(self, name: str = "train", show: Callable[[Iterable], Iterable] = COUNTING) -> Counts:
         """Pixels of each class in a part, every mask being read and checked on the way."""
         part = self.part(name)
         return count((part.scene(n) for n in show(range(len(part)))), len(self.classes))

@@ -180,31 +180,34 @@ class Folder(Source):
     ) -> None:
         self.path, self.part, self.suffix = Path(path), part, suffix
         self.images, self.masks = self.path / images, self.path / masks
-        if not self.path.is_dir():
-            raise UserError(f"{path}: not found; name a folder with images and masks.")
-        given = [Path(classes)] if classes else [self.path / f"classes.{end}" for end in ("yaml", "yml", "txt")]
-        self.list = read_classes(next((file for file in given if file.is_file()), given[0]))
+        self._given = [Path(classes)] if classes else [self.path / f"classes.{end}" for end in ("yaml", "yml", "txt")]
         self.label = self.path.name + (f" {part}" if part else "")
+
+    @cached_property
+    def class_list(self) -> ClassList:
+        """The class list, read when it is needed.
+
+        Raises:
+            UserError: no such folder, no such list, or one that cannot be read.
+        """
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: not found; name a folder with images and masks.")
+        return read_classes(next((file for file in self._given if file.is_file()), self._given[0]))
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.list.names
+        return self.class_list.names
 
     @property
     def palette(self) -> tuple[Colour, ...] | None:  # type: ignore[override]
-        return self.list.colours
+        return self.class_list.colours
 
     def items(self) -> list[Item]:
+        read = self.class_list.read
         if self.part is None:
             pairs = matched(list_images(self.images), list_images(self.masks), self.suffix, (self.images, self.masks))
-            return [PairItem(name, image, mask, self.list.read) for name, image, mask in pairs]
-        names = lines(self.path / f"{self.part}.txt")
+            return [PairItem(name, image, mask, read) for name, image, mask in pairs]
         return [
-            PairItem(
-                name,
-                find_image(self.images, name),
-                find_image(self.masks, f"{name}{self.suffix}"),
-                self.list.read,
-            )
-            for name in names
+            PairItem(name, find_image(self.images, name), find_image(self.masks, f"{name}{self.suffix}"), read)
+            for name in lines(self.path / f"{self.part}.txt")
         ]

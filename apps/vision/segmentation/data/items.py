@@ -207,12 +207,15 @@ def collate(samples: list[tuple[int, Scene]]) -> Batch:
     """Scenes of one size as a batch.
 
     Raises:
-        ValueError: their sizes differ.
+        UserError: their sizes differ.
     """
     scenes = [scene for _, scene in samples]
     if len({scene.image.shape for scene in scenes}) > 1:
         shapes = sorted({tuple(scene.image.shape[1:]) for scene in scenes})
-        raise ValueError(f"collate: images of the sizes {shapes} make no batch; crop them or take one at a time.")
+        raise UserError(
+            f"--data.crop: images of the sizes {', '.join(f'{h}x{w}' for h, w in shapes[:3])} make no batch; give a "
+            "crop to train on, or --data.batch_size 1."
+        )
     whole = all(scene.segments is not None and scene.kinds is not None for scene in scenes)
     labels = [
         torch.full(scene.image.shape[1:], IGNORE)

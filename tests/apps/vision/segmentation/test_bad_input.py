@@ -124,7 +124,7 @@ def test_missing_files(folder):
     with pytest.raises(UserError, match=r"images/c: not found with any of"):
         Folder(str(folder), part="train").items()
     with pytest.raises(UserError, match="name a folder with images and masks"):
-        Folder(str(folder / "nothing"))
+        SegmentationData(path=str(folder / "nothing")).part("train")
     with pytest.raises(UserError, match=r"x\.png: not found"):
         read_image(folder / "x.png")
 
@@ -252,3 +252,10 @@ def test_files_to_predict_need_no_truth(folder):
     assert data.describe() == "2 files or folders" and data.classes == ()
     with pytest.raises(UserError, match="there are no train images"):
         data.part("train")
+
+
+def test_what_a_checkpoint_was_trained_on_need_not_be_there_for_prediction(folder):
+    missing = Folder(str(folder / "moved"))
+    own = {"files": [str(folder / "images")]}
+    for data in (SegmentationData(path="moved", **own), SegmentationData(missing, CocoPanoptic(path="moved"), **own)):
+        assert data.classes == () and len(data.part("files")) == 2

@@ -94,6 +94,43 @@ def test_own_folder(tiny, tmp_path, capsys):
     results = json.loads(Path("runs/tiny/0/results.json").read_text())
     assert results["metrics"]["pixel accuracy"] > 60
     assert "middle" in capsys.readouterr().out
+    # The checkpoint predicts where neither folder nor class list are.
+    (tmp_path / "own").rename(tmp_path / "moved")
+    words = ["predict", "--ckpt_path", "runs/tiny/0/checkpoints/best.ckpt", "--data.files", "moved/images/3.png"]
+    assert omnimix(*words, "--out", "out") == 0
+    assert np.asarray(Image.open("out/3.png")).shape == (20, 24)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--model.windows", '{"size": [8, 8], "stride": [9, 8]}'], "must be 1 to the size"),
+        (["--model.scales", "[0]"], "--model.scales [0.0]: must be one or more positive numbers"),
+        (["--model.memory_mb", "0"], "memory_mb 0 must be at least 1"),
+        (["--model.monitor", "val_iou"], "--model.monitor val_iou: is not one of val_miou"),
+        (["--data.crop", "null", "--data.train", "Folder", "--data.train.path", "own"], "make no batch; give a crop"),
+        (
+            ["--data.train", "Folder", "--data.train.path", "own", "--data.train.classes", "one.txt"],
+            "is the only class",
+        ),
+        (["--data.train", "CamVid", "--data.train.part", "tests"], "CamVid: there is no part 'tests'"),
+    ],
+)
+def test_options_that_cannot_be_train_nothing(tiny, capsys, recwarn, words, sentence):
+    for n, size in enumerate([(9, 8), (8, 9), (8, 8)] * 4):
+        for part, pixels in (("images", np.zeros((*size, 3))), ("masks", np.full(size, 255 * (n % 2)))):
+            path = Path(f"own/{part}/{n}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    Path("own/classes.txt").write_text("wall\nfloor\n")
+    Path("one.txt").write_text("wall\n")
+    own = ["--data.test", "null"] if "Folder" in words else []
+    assert omnimix("fit", "--config", tiny, *words, *own) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert sentence in error[-1] and not list(Path("runs").rglob("*.ckpt"))
+    # 255 is void, so these masks have no floor; the weights were made of counts, which say so.
+    said = any("no training image holds floor" in str(warning.message) for warning in recwarn)
+    assert said == ("make no batch" in sentence)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +155,7 @@ def test_one_sentence_for_what_cannot_be(tiny, pictures, monkeypatch, capsys, wo
 
 def test_other_classes_than_the_checkpoint_are_refused(tiny, capsys):
     assert omnimix("fit", "--config", tiny, "--trainer.max_epochs", "1") == 0
-    other = ["--data.train", "apps.vision.segmentation.data.camvid.CamVid"]
-    other += ["--data.test", "apps.vision.segmentation.data.camvid.CamVid"]
+    other = ["--data.train", "CamVid", "--data.test", "CamVid"]
     assert omnimix("evaluate", "--config", tiny, "--ckpt_path", "best", *other) == 2
     assert "the checkpoint was trained on sky, building, road" in capsys.readouterr().err
     assert omnimix("fit", "--config", tiny, "--model.monitor", "val_pq") == 2

@@ -9,6 +9,7 @@ from torch import nn
 
 from apps.vision.segmentation import inference
 from apps.vision.segmentation.inference import Windows, class_map, scores, starts
+from core.errors import UserError
 
 Logits = namedtuple("Logits", "main others")
 
@@ -129,7 +130,7 @@ def test_errors(network):
         class_map(network, torch.randn(2, 3, 4, 4))
     with pytest.raises(ValueError, match="scores must have its size"):
         class_map(lambda x: x[:, :, ::2], torch.randn(1, 3, 4, 4))
-    with pytest.raises(ValueError, match="must be 1 to the size"):
+    with pytest.raises(UserError, match="must be 1 to the size"):
         Windows((4, 4), (5, 4))
     with pytest.raises(ValueError, match="positive numbers"):
         class_map(network, torch.randn(1, 3, 4, 4), scales=())

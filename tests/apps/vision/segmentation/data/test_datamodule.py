@@ -175,5 +175,5 @@ def test_pairs_are_by_name(tmp_path):
 
 
 def test_sizes_differ():
-    with pytest.raises(ValueError, match="make no batch"):
+    with pytest.raises(UserError, match="sizes 8x8, 12x16 make no batch; give a crop"):
         collate([(0, marked()), (1, marked(8, 8))])

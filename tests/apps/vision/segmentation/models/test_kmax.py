@@ -146,7 +146,7 @@ def test_crowds_are_void():
     assert [kinds.tolist() for kinds in truth.classes] == [[0, 1, 2], [0, 2]]
     assert set(truth.segments[0].unique().tolist()) == {-1, 0, 1, 2}
     assert (truth.segments[1][4:20, 4:20] == -1).all() and (truth.segments[1][6:, 25:] == 1).all()
-    with pytest.raises(ValueError, match="has no segments"):
+    with pytest.raises(UserError, match="has classes but no segments"):
         truth_of(scene() | {"segments": None})
 
 
