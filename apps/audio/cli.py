@@ -1,6 +1,6 @@
 """`omnimix audio`."""
 
-__all__ = ["main"]
+__all__ = ["APPLICATION", "main"]
 
 import apps.audio.models  # noqa: F401 (so that --model.network MossFormer2 is found)
 from apps.audio.data.datamodule import SeparationData
@@ -9,7 +9,9 @@ from apps.audio.predict import predict
 from apps.audio.task import SeparationTask
 from core.training.cli import Application, run
 
+APPLICATION = Application("audio", SeparationTask, SeparationData, evaluate, predict)
+
 
 def main(arguments: list[str]) -> int:
     """One command; see `omnimix audio`."""
-    return run(Application("audio", SeparationTask, SeparationData, evaluate, predict), arguments)
+    return run(APPLICATION, arguments)

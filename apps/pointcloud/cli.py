@@ -1,6 +1,6 @@
 """`omnimix pointcloud`."""
 
-__all__ = ["main"]
+__all__ = ["APPLICATION", "main"]
 
 import apps.pointcloud.models  # noqa: F401 (so that --model.network ScatterFormerDetector is found)
 from apps.pointcloud.data.datamodule import DetectionData
@@ -9,7 +9,9 @@ from apps.pointcloud.predict import predict
 from apps.pointcloud.task import DetectionTask
 from core.training.cli import Application, run
 
+APPLICATION = Application("pointcloud", DetectionTask, DetectionData, evaluate, predict)
+
 
 def main(arguments: list[str]) -> int:
     """One command; see `omnimix pointcloud`."""
-    return run(Application("pointcloud", DetectionTask, DetectionData, evaluate, predict), arguments)
+    return run(APPLICATION, arguments)

@@ -1,6 +1,6 @@
 """`omnimix timeseries`."""
 
-__all__ = ["main"]
+__all__ = ["APPLICATION", "main"]
 
 import apps.timeseries.models  # noqa: F401 (so that --model.network TimeXer is found)
 from apps.timeseries.data.datamodule import ForecastData
@@ -9,7 +9,9 @@ from apps.timeseries.predict import predict
 from apps.timeseries.task import ForecastTask
 from core.training.cli import Application, run
 
+APPLICATION = Application("timeseries", ForecastTask, ForecastData, evaluate, predict)
+
 
 def main(arguments: list[str]) -> int:
     """One command; see `omnimix timeseries`."""
-    return run(Application("timeseries", ForecastTask, ForecastData, evaluate, predict), arguments)
+    return run(APPLICATION, arguments)

@@ -1,6 +1,6 @@
 """`omnimix segmentation`."""
 
-__all__ = ["main"]
+__all__ = ["APPLICATION", "main"]
 
 # Imported so that --model.network P2AT and --data.train CocoPanoptic are found.
 import apps.vision.segmentation.models  # noqa: F401
@@ -11,7 +11,9 @@ from apps.vision.segmentation.predict import predict
 from apps.vision.segmentation.task import SegmentationTask
 from core.training.cli import Application, run
 
+APPLICATION = Application("segmentation", SegmentationTask, SegmentationData, evaluate, predict)
+
 
 def main(arguments: list[str]) -> int:
     """One command; see `omnimix segmentation`."""
-    return run(Application("segmentation", SegmentationTask, SegmentationData, evaluate, predict), arguments)
+    return run(APPLICATION, arguments)
