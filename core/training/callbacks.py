@@ -223,11 +223,14 @@ class Announce(Callback):
     def __init__(self, seed: int | None):
         self.seed, self.said = seed, False
 
-    @rank_zero_only
     def say(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.said:
             return
         self.said = True
+        # All processes ask for it: the first one sends it to the others.
+        folder = trainer.log_dir
+        if not trainer.is_global_zero:
+            return
         count = sum(p.numel() for p in module.parameters())
         # Evaluation and prediction hand loaders to Lightning, the runner knows whose they are.
         data = getattr(trainer, "datamodule", None) or getattr(trainer, "data", None)
@@ -235,7 +238,7 @@ class Announce(Callback):
         print(
             f"{getattr(module, 'label', type(module).__name__)} ({count:,} parameters) | {describe()} | "
             f"{trainer.strategy.root_device}, {trainer.precision}, {torch.get_num_threads()} threads, "
-            f"seed {self.seed} | {trainer.log_dir}",
+            f"seed {self.seed} | {folder}",
             flush=True,
         )
 

@@ -72,8 +72,10 @@ class Runner(pl.Trainer):
 
         self.data = datamodule
         evaluation = self.application.evaluate(model, self, datamodule, ckpt_path)
+        # All processes ask for the folder: the first one sends it to the others.
+        folder = Path(self.log_dir or ".")
         if self.is_global_zero:
-            publish(evaluation, Path(self.log_dir or "."), model, self)
+            publish(evaluation, folder, model, self)
 
     def predict(  # type: ignore[override]  # files in and out; Lightning's own is `forecasts`
         self,

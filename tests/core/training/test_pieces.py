@@ -1,11 +1,14 @@
 """Files, schedules, loaders and averages of the training habits."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from core.errors import UserError
 from core.training.averaging import Averaging
+from core.training.callbacks import Announce
 from core.training.files import latest_run, new_run, refuse_existing, writing
 from core.training.loader import EpochShuffle, ResumableLoader
 from core.training.schedules import Halving, MultiStep, OneCycle
@@ -118,3 +121,22 @@ def test_average_leaves_integers_alone():
     assert averaged.module.index.tolist() == [3, 1, 2, 0]
     assert averaged.module.num_batches_tracked.item() == 24
     assert torch.allclose(averaged.module.weight, torch.tensor(0.9 * 2.0 + 0.1 * 3.0))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_all_processes_ask_for_the_folder_and_one_says_it(first, capsys):
+    """Lightning sends the folder from the first process to the others: asked by one alone, it waits for ever."""
+    asked = []
+
+    class Trainer:
+        is_global_zero, precision, strategy = first, "32", SimpleNamespace(root_device="cpu")
+
+        @property
+        def log_dir(self):
+            asked.append(1)
+            return "runs/x/0"
+
+    announce = Announce(0)
+    for start in (announce.on_fit_start, announce.on_test_start):
+        start(Trainer(), torch.nn.Linear(2, 2))
+    assert asked == [1] and ("runs/x/0" in capsys.readouterr().out) == first
