@@ -24,6 +24,7 @@ from apps.vision.segmentation.pictures import Sample, sections, sum_of
 from apps.vision.segmentation.published import PANOPTIC, SEMANTIC
 from apps.vision.segmentation.task import Seen, SegmentationTask
 from apps.vision.segmentation.truth import found_objects, pieces, true_objects, true_pieces
+from core.errors import UserError
 from core.training.gather import gathered
 from core.training.report import Row, Table
 from core.training.results import hardware
@@ -46,13 +47,22 @@ COLUMNS = ["mIoU", "mean accuracy", "pixel accuracy"]
 
 
 def evaluate(task: SegmentationTask, trainer: pl.Trainer, data: SegmentationData, ckpt_path: str | None) -> Evaluation:
-    """Everything at the size of the labels; void pixels do not count."""
+    """Everything at the size of the labels; void pixels do not count.
+
+    Raises:
+        UserError: all pixels are void.
+    """
     started = time.perf_counter()
     task.restore_facts(ckpt_path)
     task.prepare(data)
     samples, objects = collect(task, trainer, data, ckpt_path)
     names = task.facts["classes"]
     total = scores(sum_of(samples))
+    if not total.labelled.sum():
+        raise UserError(
+            f"--data: {data.label} has no labelled pixel in its {len(samples)} test images, nothing can be compared; "
+            "check which values the class list ignores."
+        )
     rows, baseline = [Row(task.label, values(total), ours=True)], None
     if data.train is not None:
         row, baseline = of_places(data)
@@ -98,18 +108,19 @@ def collect(
 ) -> tuple[list[Sample], Objects | None]:
     """A confusion matrix and the compressed class map of every test image, in their order; and of objects, if any."""
     part, classes = data.part("test"), len(task.facts["classes"])
-    tally = Tally(task, classes)
+    tally = Tally(task, classes, trainer.strategy.root_device)
     trainer.callbacks.append(tally)  # type: ignore[attr-defined]
     trainer.forecasts(task, data.loader(part), ckpt_path, keep=False)  # type: ignore[attr-defined]
     trainer.callbacks.remove(tally)  # type: ignore[attr-defined]
     found, objects = gathered(tally.found), gathered(tally.objects)
     samples = [found[index] for index in range(len(part))]
     quality = tally.quality
-    if quality is None or not (quality.tp + quality.fp + quality.fn).sum():
+    # All processes ask for the sum of their counts or none does, whatever their own images hold.
+    if quality is None or not any(gathered({trainer.global_rank: quality.update_called}).values()):
         return samples, None
-    # The processes' counts are added up when they are asked for.
+    summary = quality.compute()
     average = of_coded([objects[index] for index in sorted(objects)]) if objects else None
-    return samples, Objects(quality.compute(), average)
+    return samples, Objects(summary, average) if summary.categories else None
 
 
 class Tally(pl.Callback):
@@ -118,12 +129,13 @@ class Tally(pl.Callback):
     Args:
         task: that makes the results.
         classes: K.
+        device: where processes exchange their counts.
     """
 
-    def __init__(self, task: SegmentationTask, classes: int) -> None:
+    def __init__(self, task: SegmentationTask, classes: int, device: torch.device) -> None:
         self.classes, self.found, self.objects = classes, dict[int, Sample](), dict[int, Coded]()
         self.things = tuple(task.facts["things"])
-        self.quality = None if task.quality is None else PanopticQuality(task.quality.categories)
+        self.quality = None if task.quality is None else PanopticQuality(task.quality.categories).to(device)
 
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Seen, batch: Any, *args: Any
@@ -131,7 +143,7 @@ class Tally(pl.Callback):
         """Of one image."""
         name = batch["name"][0]
         matrix = confusion(batch["labels"][0].cpu(), outputs.classes.long(), self.classes)
-        self.found[outputs.index] = Sample(outputs.index, name, matrix, compressed(outputs.classes))
+        self.found[outputs.index] = Sample(outputs.index, name, matrix.to_sparse(), compressed(outputs.classes))
         truth = true_pieces(batch, 0)
         if self.quality is None or truth is None or outputs.panoptic is None:
             return

@@ -20,8 +20,10 @@ from core.training.report import Figure, Section, figure, png
 
 Pixels = NDArray[np.uint8]
 
-# Width of a panel, how many of the best and of the worst images are shown, classes a confusion matrix is drawn for.
+# Width of a panel, its height at most, how many of the best and of the worst images are shown, classes a confusion
+# matrix is drawn for, share of a class's colour in an overlay.
 PANEL = 320
+TALLEST = 640
 SHOWN = 3
 DRAWN = 30
 SHARE = 0.6
@@ -34,20 +36,26 @@ class Sample:
     Args:
         index: in its part.
         name: of the image.
-        matrix: (K, K) confusion.
+        counts: (K, K) confusion, sparse: an image holds few of many classes.
         classes: class map as PNG.
     """
 
     index: int
     name: str
-    matrix: Tensor
+    counts: Tensor
     classes: bytes
+
+    @property
+    def matrix(self) -> Tensor:
+        """(K, K) confusion."""
+        return self.counts.to_dense()
 
     @property
     def accuracy(self) -> float:
         """Share of labelled pixels that are right; 1 where none is labelled."""
-        total = int(self.matrix.sum())
-        return int(self.matrix.diagonal().sum()) / total if total else 1.0
+        matrix = self.matrix
+        total = int(matrix.sum())
+        return int(matrix.diagonal().sum()) / total if total else 1.0
 
     @property
     def miou(self) -> float:
@@ -77,7 +85,10 @@ def sections(
 
 def sum_of(samples: Sequence[Sample]) -> Tensor:
     """One confusion matrix for all."""
-    return torch.stack([sample.matrix for sample in samples]).sum(0)
+    total = torch.zeros_like(samples[0].matrix)
+    for sample in samples:
+        total += sample.counts
+    return total
 
 
 def strip(sample: Sample, part: Views, colours: Sequence[Colour]) -> Figure:
@@ -89,8 +100,8 @@ def strip(sample: Sample, part: Views, colours: Sequence[Colour]) -> Figure:
     wrong = np.where(truth == IGNORE, 128, np.where(truth == found, 0, 255)).astype(np.uint8)
     panels = [image, overlay(image, truth, colours), overlay(image, found, colours), np.repeat(wrong[..., None], 3, 2)]
     # Truth and errors have the size of the labels, which all sources give at that of the image.
-    width = PANEL
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    scale = min(PANEL / image.shape[1], TALLEST / image.shape[0])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     page = Image.new("RGB", (len(panels) * (width + 4) - 4, height), "white")
     for n, panel in enumerate(panels):
         page.paste(Image.fromarray(panel).resize((width, height), Image.Resampling.BILINEAR), (n * (width + 4), 0))

@@ -4,6 +4,7 @@ __all__ = ["predict"]
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from apps.vision.segmentation.data.datamodule import SegmentationData, Views
+from apps.vision.segmentation.data.items import PairItem
 from apps.vision.segmentation.data.masks import Colour, voc_palette, write_mask
 from apps.vision.segmentation.models import Panoptic
 from apps.vision.segmentation.pictures import overlay
@@ -32,7 +34,8 @@ def predict(
     NAME_segments.json   what the numbers are: id, class and score of each
 
     Raises:
-        UserError: no files, a file that cannot be read, results that exist already.
+        UserError: no files, a file that cannot be read, results that exist already or would take the place of another
+            image.
     """
     if not data.files:
         raise UserError("predict needs --data.files: images or folders of images.")
@@ -42,8 +45,15 @@ def predict(
     task.prepare(data)
     part = data.part("files")
     names = [item.name for item in part.items]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"{sorted(twice)[0]}: two images have this name; predict them one folder at a time.")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UserError(f"{min(twice)}: two images have this name; predict them one folder at a time.")
+    results = [f"{name}{end}" for name in names for end in ("", "_overlay", "_segments")]
+    if twice := [name for name, times in Counter(results).items() if times > 1]:
+        raise UserError(f"{min(twice)}: is an image and a result of another one; predict them one at a time.")
+    inputs = {item.image.resolve() for item in part.items if isinstance(item, PairItem)}
+    for name in results:
+        if (out / f"{name}.png").resolve() in inputs:
+            raise UserError(f"--out {out}: {name}.png there is one of --data.files; name another folder.")
     for name in names:
         refuse_existing(out / f"{name}.png", trainer.overwrite)  # type: ignore[attr-defined]
     trainer.callbacks.append(Writer(out, part, task.facts))  # type: ignore[attr-defined]

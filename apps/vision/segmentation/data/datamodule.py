@@ -180,8 +180,11 @@ class SegmentationData(pl.LightningDataModule):
 
     @property
     def label(self) -> str:
-        """The test data in a word."""
-        return (self.test or self.validation or self.source).label if self.classes else "your files"
+        """The test data in a word; a tenth of a set is not the set that numbers are published for."""
+        if not self.classes:
+            return "your files"
+        given = self.test or self.validation
+        return given.label if given is not None else f"a tenth of {self.source.label}"
 
     def part(self, name: str) -> Views:
         """Scenes of train, validation or test, or those that `files` name (part "files"), listed once.

@@ -140,6 +140,8 @@ def test_options_that_cannot_be_train_nothing(tiny, capsys, recwarn, words, sent
         (["--data.files", "nothing.png", "--out", "x"], "nothing.png: "),
         (["--data.files", "gray.png", "--out", "x.png"], "name a folder"),
         (["--data.files", "gray.png", "gray.png", "--out", "x"], "two images have this name"),
+        (["--data.files", "gray.png", "gray_overlay.png", "--out", "x"], "an image and a result of another one"),
+        (["--data.files", "gray.png", "--out", ".", "--overwrite", "true"], "gray.png there is one of --data.files"),
     ],
 )
 def test_one_sentence_for_what_cannot_be(tiny, pictures, monkeypatch, capsys, words, sentence):
