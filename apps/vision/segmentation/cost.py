@@ -16,7 +16,7 @@ class Cost(NamedTuple):
     """Of one image.
 
     Attributes:
-        parameters: numbers that are trained.
+        parameters: all weights, those that only training uses too.
         macs: multiplications with addition in matrix products, convolutions and attention.
         speed: images a second, one at a time.
     """

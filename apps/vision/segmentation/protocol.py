@@ -1,6 +1,6 @@
 """`python -m apps.vision.segmentation.protocol RECIPE ...`: recipes over seeds, in one table.
 
-    python -m apps.vision.segmentation.protocol unet_camvid segformer_camvid --seeds 0-2
+    python -m apps.vision.segmentation.protocol unet_camvid resnet_fpn_camvid --seeds 0-2
 
 Every run is trained as `omnimix segmentation fit` trains it and tested at the epoch of best validation; the table has
 mean and deviation over the seeds, with the commonest class of each place and the published values.  Recipes must be

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torch.utils.data import DistributedSampler
 from torchmetrics import MeanMetric
 
 from apps.vision.segmentation.data.datamodule import SegmentationData
@@ -25,6 +26,7 @@ from core.training.task import OptimizerFactory, ScheduleFactory, Task, factory_
 
 # ImageNet's, of images in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BACKBONES = ("net.backbone.", "net.student.backbone.")
 MONITORS = ("val_miou", "val_accuracy", "val_pq")
 
 
@@ -164,6 +166,12 @@ class SegmentationTask(Task):
             self.net = self.network(classes)
         except ValueError as error:
             raise UserError(f"--model.network: {error}.") from None
+        if self.backbone_rate != 1 and not any(
+            f"net.{n}".startswith(BACKBONES) for n, _ in self.net.named_parameters()
+        ):
+            raise UserError(
+                f"--model.backbone_rate {self.backbone_rate}: {self.label} has no backbone of its own; leave it out."
+            )
         if self.weights is not None and not self.facts:
             from apps.vision.segmentation.models.checkpoints import load_release
 
@@ -183,7 +191,7 @@ class SegmentationTask(Task):
 
     def rate(self, name: str) -> float:
         """Of a parameter; P2AT's backbone has no part of its own and learns as the rest."""
-        return self.backbone_rate if name.startswith("net.backbone.") else 1.0
+        return self.backbone_rate if name.startswith(BACKBONES) else 1.0
 
     def normalised(self, image: Tensor) -> Tensor:
         """Images in [0, 1] as the network is used to them."""
@@ -222,10 +230,12 @@ class SegmentationTask(Task):
         return class_map(network, image, self.windows, self.scales, self.flip, size, self.memory_mb), made
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._look(batch)
+        if not repeated(batch, batch_idx, self.trainer.val_dataloaders):
+            self._look(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._look(batch)
+        if not repeated(batch, batch_idx, self.trainer.test_dataloaders):
+            self._look(batch)
 
     def _look(self, batch: Batch) -> None:
         assert self.confusion is not None
@@ -263,6 +273,17 @@ class SegmentationTask(Task):
             found = Panoptic(*(part.cpu() for part in self.net.panoptic(made)[0]))
             objects = Instances(*(part.cpu() for part in self.net.instances(made)[0]))
         return Seen(batch["index"][0], classes.to(torch.uint8).cpu(), found, objects)
+
+
+def repeated(batch: Batch, number: int, loader: Any) -> bool:
+    """Whether a process of several sees the number-th of its images only because all shall have as many to look at.
+
+    Images come one at a time and in order, so each process knows which one is its own.
+    """
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, DistributedSampler):
+        return False
+    return batch["index"][0] != sampler.rank + number * sampler.num_replicas
 
 
 def _listed(names: Sequence[str]) -> str:

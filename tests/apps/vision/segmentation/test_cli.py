@@ -106,6 +106,7 @@ def test_own_folder(tiny, tmp_path, capsys):
     [
         (["--model.windows", '{"size": [8, 8], "stride": [9, 8]}'], "must be 1 to the size"),
         (["--model.scales", "[0]"], "--model.scales [0.0]: must be one or more positive numbers"),
+        (["--model.backbone_rate", "0.1"], "UNet has no backbone of its own"),
         (["--model.memory_mb", "0"], "memory_mb 0 must be at least 1"),
         (["--model.monitor", "val_iou"], "--model.monitor val_iou: is not one of val_miou"),
         (["--data.crop", "null", "--data.train", "Folder", "--data.train.path", "own"], "make no batch; give a crop"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch.utils.data import DataLoader, DistributedSampler
 
 from apps.vision.segmentation.data.datamodule import SegmentationData, Views
 from apps.vision.segmentation.data.items import Item, Scene
@@ -20,6 +21,7 @@ from apps.vision.segmentation.data.scenes import StreetScenes
 from apps.vision.segmentation.evaluate import compressed
 from apps.vision.segmentation.metrics.confusion import confusion
 from apps.vision.segmentation.pictures import Sample, strip, sum_of
+from apps.vision.segmentation.task import repeated
 from core.training.launch import main
 
 
@@ -76,6 +78,16 @@ def test_nothing_labelled_is_said(tiny, capsys):
         == 2
     )
     assert "void has no labelled pixel in its 11 test images" in capsys.readouterr().err
+
+
+def test_images_that_fill_up_the_shares_of_processes_count_once():
+    seen = []
+    for rank in range(4):
+        loader = DataLoader(range(9), sampler=DistributedSampler(range(9), 4, rank, shuffle=False))
+        batches = [{"index": [int(index)]} for index in loader]
+        seen += [b["index"][0] for n, b in enumerate(batches) if not repeated(b, n, loader)]
+    assert len(batches) == 3 and sorted(seen) == list(range(9))
+    assert not repeated({"index": [5]}, 0, DataLoader(range(9)))
 
 
 @pytest.mark.slow
