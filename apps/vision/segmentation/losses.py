@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from apps.vision.segmentation.data.items import Batch
 from apps.vision.segmentation.models.segmenter import Logits
+from core.errors import UserError
 
 
 class PixelLoss(nn.Module):
@@ -164,7 +165,7 @@ class DeepSupervision(nn.Module):
 
     Args:
         loss: of the network's result.
-        weights: of its helping heads, in their order.
+        weights: of its helping heads, in their order; one alone is that of all.
         helper: loss of helping heads; `loss` if not given.
     """
 
@@ -175,10 +176,14 @@ class DeepSupervision(nn.Module):
     def forward(self, made: Logits, batch: Batch) -> Tensor:
         """Of what a `Segmenter` made of a batch; without `others`, as in evaluation, the loss of the result alone."""
         labels = batch["labels"]
-        if made.others and len(made.others) != len(self.weights):
-            raise ValueError(f"DeepSupervision: {len(made.others)} helping heads and {len(self.weights)} weights.")
+        weights = self.weights * len(made.others) if len(self.weights) == 1 else self.weights
+        if made.others and len(made.others) != len(weights):
+            raise UserError(
+                f"DeepSupervision: {len(made.others)} helping heads and {len(weights)} weights; give one for each, or one "
+                "for all."
+            )
         total = self.loss(made.main, labels)
-        for weight, other in zip(self.weights, made.others, strict=False):
+        for weight, other in zip(weights, made.others, strict=False):
             total = total + weight * self.helper(other, labels)
         return total
 

@@ -10,6 +10,7 @@ from apps.vision.segmentation.binary_losses import BinaryCrossEntropy, Boundary,
 from apps.vision.segmentation.goldens import GOLDENS
 from apps.vision.segmentation.losses import CrossEntropy, DeepSupervision, Dice, Focal, Ohem
 from apps.vision.segmentation.models import Logits
+from core.errors import UserError
 from core.verify import read, verify
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -148,8 +149,12 @@ def test_deep_supervision(pair):
     expected = Ohem()(logits, labels) + 0.4 * CrossEntropy()(other, labels) + 0.2 * CrossEntropy()(-other, labels)
     assert torch.allclose(total(Logits(logits, (other, -other)), {"labels": labels}), expected)
     assert torch.equal(total(Logits(logits), {"labels": labels}), Ohem()(logits, labels))
-    with pytest.raises(ValueError, match="1 helping heads and 2 weights"):
+    with pytest.raises(UserError, match="1 helping heads and 2 weights"):
         total(Logits(logits, (other,)), {"labels": labels})
+    # One weight is that of all, as P2AT with its two helping heads needs by default.
+    one, both = (DeepSupervision(CrossEntropy(), weights) for weights in ((0.3,), (0.3, 0.3)))
+    made = Logits(logits, (other, -other))
+    assert torch.equal(one(made, {"labels": labels}), both(made, {"labels": labels}))
 
 
 def test_errors(pair):
