@@ -179,8 +179,8 @@ class DeepSupervision(nn.Module):
         weights = self.weights * len(made.others) if len(self.weights) == 1 else self.weights
         if made.others and len(made.others) != len(weights):
             raise UserError(
-                f"DeepSupervision: {len(made.others)} helping heads and {len(weights)} weights; give one for each, or one "
-                "for all."
+                f"DeepSupervision: {len(made.others)} helping heads and {len(weights)} weights; give one for each, or "
+                "one for all."
             )
         total = self.loss(made.main, labels)
         for weight, other in zip(weights, made.others, strict=False):
