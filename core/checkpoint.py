@@ -170,10 +170,13 @@ def read(path: str | Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"the object {wanted.group(1)}" if wanted else "objects other than tensors"
+        if wanted is None:
+            raise UserError(
+                f"{path}: is no file of tensors; give one of torch.save or safetensors that holds a state dict."
+            ) from None
         raise UserError(
-            f"{path}: loading it would execute code ({what} is pickled in it), which is refused; open it once where "
-            "you trust it and save only its tensors: torch.save(model.state_dict(), 'weights.pth')."
+            f"{path}: loading it would execute code (the object {wanted.group(1)} is pickled in it), which is refused; "
+            "open it once where you trust it and save only its tensors: torch.save(model.state_dict(), 'weights.pth')."
         ) from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -88,3 +88,9 @@ def test_unsafe_pickles_are_refused(tmp_path, capsys):
         read(plain)
     with pytest.raises(UserError, match="no such file"):
         read(tmp_path / "none.pth")
+
+
+def test_a_picture_is_not_said_to_execute_code(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    with pytest.raises(UserError, match=r"a\.png: is no file of tensors; give one of torch\.save"):
+        read(tmp_path / "a.png")
