@@ -109,7 +109,7 @@ def _call_guide(run: Callable, inputs: dict[str, Tensor]) -> list[Tensor]:
 
 
 SELF_GUIDED = {
-    "DAF_stack": Golden(lambda f: _Losses(5), self_guided_mapping()),
+    "DAF_stack": Golden(lambda f: _Losses(5, 1), self_guided_mapping()),
     "PAM_Module": Golden(lambda f: PositionAttention(f.config["in_dim"]), Mapping(*_attention("", "", True))),
     "CAM_Module": Golden(lambda f: ChannelAttention(), Mapping(*_attention("", "", False))),
     "PAM_CAM_Layer": Golden(_inner, lambda f: Mapping(*_attended("", "", f.get("use_pam", True)), ignore=COUNTERS)),

@@ -135,7 +135,7 @@ class SelfGuided(Segmenter):
 
     Args:
         classes: numbers that are predicted for a pixel.
-        channels: of the image.
+        channels: of the image; the release's are gray.
         encoder: makes the ResNet, whose first and last layers are replaced and dropped.
         dim: width of the levels.
 
@@ -144,7 +144,7 @@ class SelfGuided(Segmenter):
     """
 
     def __init__(
-        self, classes: int, channels: int = 1, encoder: Callable[[], ResNet] = resnext101_32x8d, dim: int = 64
+        self, classes: int, channels: int = 3, encoder: Callable[[], ResNet] = resnext101_32x8d, dim: int = 64
     ) -> None:
         super().__init__()
         self.aux: Tensor | None = None

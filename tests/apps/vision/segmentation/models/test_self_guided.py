@@ -11,7 +11,7 @@ from apps.vision.segmentation.models.self_guided import ChannelAttention, Positi
 
 def test_published_size_without_what_is_never_used():
     with torch.device("meta"):
-        net = SelfGuided(5)
+        net = SelfGuided(5, 1)
     multi = 128 * 64 * 9 + 64 * 64 * 9 + 64 * 64 + 3 * 64 + 3 * 2 * 64 + 2  # convolutions, biases, norms, two slopes
     unused = 4 * (2 * multi + 1) + 8 * (64 * 64 + 64)  # refinements have a third slope
     whole = sum(p.numel() for p in net.parameters()) + unused
