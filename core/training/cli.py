@@ -188,7 +188,7 @@ class Command(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self.config[self.subcommand]
-        self.model.command = self.line
+        self.model.command, self.model.checkpoint = self.line, config.get("ckpt_path")
         if self.folder is None and self.subcommand != "predict":
             # Other ranks write nothing and are told the folder of the first.
             self.folder = ROOT / self.name / "rank" if _rank() else new_run(ROOT, self.name)

@@ -82,6 +82,8 @@ class Task(pl.LightningModule):
         self.facts: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
         self.command = ""
+        # What the command begins with, for tasks whose network depends on what a checkpoint says of its data.
+        self.checkpoint: str | None = None
 
     def configure_optimizers(self) -> Any:
         rates: dict[float, list[nn.Parameter]] = {}

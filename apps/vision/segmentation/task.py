@@ -126,6 +126,9 @@ class SegmentationTask(Task):
         data = self.trainer.datamodule
         if data is None:
             return
+        if self.net is None:
+            # Lightning reads the checkpoint after this; its classes are wanted before the network is built.
+            self.restore_facts(self.checkpoint)
         self.prepare(data)
         if stage == "fit" and self.class_weights is not None:
             counts = data.counts()
